@@ -1,0 +1,344 @@
+"""Packs: many sealed blocks in one object, with a sealed and signed directory at the end.
+
+    header     26 bytes of frame, pack id (32), agent id (16), commitment (32), sealed run key
+    blocks     sealed blocks, back to back; block n is sealed with nonce n
+    padding    random bytes up to the Padmé size
+    directory  sealed under the index key; then signer, signatures, and its length (4)
+
+A block opens with the run key alone (restore), the directory with the dedup key alone (an agent
+that lost its index). What it guards: blocks cannot be swapped within or between packs, and a pack
+describes itself (format.md section 6).
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from safelight_vault.errors import CorruptError, DecodeError
+from safelight_vault.format.chunk import CHUNK_ID_SIZE, CHUNK_SIZE_MAX
+from safelight_vault.format.codec import BLOCK_SIZE_MAX, FRAME_OVERHEAD_MAX
+from safelight_vault.format.crypto import (
+    FINGERPRINT_SIZE,
+    SIGNATURE_SIZE,
+    TAG_SIZE,
+    SealKey,
+    SigningKey,
+    VerifyingKey,
+    derive,
+)
+from safelight_vault.format.envelope import Structure, read_header, write_header
+from safelight_vault.format.names import ID_SIZE
+from safelight_vault.format.padme import padme
+from safelight_vault.format.run_key import COMMITMENT_SIZE, RunKey, SealedRunKey
+from safelight_vault.format.wire import Reader, Writer
+
+PACK_ID_SIZE = 32
+PACK_SIZE_MAX = 4 << 30
+"""Below every store's limit for a single put."""
+HEADER_SIZE_MAX = 128 << 10
+BLOCKS_MAX = 1 << 20
+CHUNKS_PER_BLOCK_MAX = 1 << 16
+SEALED_BLOCK_SIZE_MAX = BLOCK_SIZE_MAX + FRAME_OVERHEAD_MAX + TAG_SIZE
+DIRECTORY_SIZE_MAX = 128 << 20
+
+_PACK_LABEL = b"safelight/pack/v1"
+_BLOCK_LABEL = b"safelight/block/v1\x00"
+_DIRECTORY_LABEL = b"safelight/directory/v1"
+_FOOTER_SIZE = 4
+
+
+class Stream(IntEnum):
+    """What a pack holds; a pack never mixes them, so that space comes back by whole packs."""
+
+    HEADERS = 1
+    PIXELS = 2
+    DATA = 3
+    METADATA = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRecord:
+    """A chunk as a directory lists it; chunks follow each other in the block's plaintext."""
+
+    chunk_id: bytes
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRecord:
+    """A block as a directory lists it; blocks follow each other after the header."""
+
+    sealed_length: int
+    chunks: tuple[ChunkRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directory:
+    """What a pack holds: no names, only chunk ids, lengths and places."""
+
+    pack_id: bytes
+    source_id: bytes
+    stream: Stream
+    epoch: int
+    blocks_offset: int
+    blocks: tuple[BlockRecord, ...]
+
+    def places(self) -> Iterator[tuple[bytes, int, int, int, int, int]]:
+        """Of each chunk: id, block number, block offset, block length, offset, length."""
+        block_offset = self.blocks_offset
+        for number, block in enumerate(self.blocks):
+            offset = 0
+            for chunk in block.chunks:
+                yield (
+                    chunk.chunk_id,
+                    number,
+                    block_offset,
+                    block.sealed_length,
+                    offset,
+                    chunk.length,
+                )
+                offset += chunk.length
+            block_offset += block.sealed_length
+
+
+def encode_directory(directory: Directory) -> bytes:
+    """The plaintext of a directory."""
+    writer = Writer()
+    writer.fixed(directory.pack_id, PACK_ID_SIZE)
+    writer.fixed(directory.source_id, ID_SIZE)
+    writer.u8(directory.stream)
+    writer.u32(directory.epoch)
+    writer.u32(directory.blocks_offset)
+    writer.u32(len(directory.blocks))
+    for block in directory.blocks:
+        writer.u32(block.sealed_length)
+        writer.u32(len(block.chunks))
+        for chunk in block.chunks:
+            writer.fixed(chunk.chunk_id, CHUNK_ID_SIZE)
+            writer.u32(chunk.length)
+    return writer.finish()
+
+
+def decode_directory(data: bytes) -> Directory:
+    """The inverse of :func:`encode_directory`, with every length bounded."""
+    reader = Reader(data, "pack directory")
+    pack_id = reader.fixed(PACK_ID_SIZE)
+    source_id = reader.fixed(ID_SIZE)
+    stream = reader.choice(Stream)
+    epoch = reader.u32()
+    blocks_offset = reader.u32()
+    if blocks_offset > HEADER_SIZE_MAX:
+        raise reader.fail("blocks begin too late")
+    blocks = tuple(_read_block(reader) for _ in range(reader.count(BLOCKS_MAX)))
+    reader.end()
+    return Directory(
+        pack_id=pack_id,
+        source_id=source_id,
+        stream=stream,
+        epoch=epoch,
+        blocks_offset=blocks_offset,
+        blocks=blocks,
+    )
+
+
+def _read_block(reader: Reader) -> BlockRecord:
+    sealed_length = reader.u32()
+    if not TAG_SIZE < sealed_length <= SEALED_BLOCK_SIZE_MAX:
+        raise reader.fail(f"sealed block of {sealed_length} bytes")
+    chunks = []
+    plain_length = 0
+    for _ in range(reader.count(CHUNKS_PER_BLOCK_MAX)):
+        chunk = ChunkRecord(reader.fixed(CHUNK_ID_SIZE), reader.u32())
+        plain_length += chunk.length
+        if not 0 < chunk.length <= CHUNK_SIZE_MAX or plain_length > BLOCK_SIZE_MAX:
+            raise reader.fail("chunk lengths exceed the limits")
+        chunks.append(chunk)
+    return BlockRecord(sealed_length, tuple(chunks))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackHeader:
+    """The clear beginning of a pack."""
+
+    vault_id: bytes
+    pack_id: bytes
+    agent_id: bytes
+    commitment: bytes
+    run_key: SealedRunKey
+    size_bytes: int
+
+
+def encode_pack_header(
+    vault_id: bytes, pack_id: bytes, agent_id: bytes, commitment: bytes, run_key: SealedRunKey
+) -> bytes:
+    """The clear beginning of a pack."""
+    writer = Writer()
+    write_header(writer, Structure.PACK, 1, vault_id)
+    writer.fixed(pack_id, PACK_ID_SIZE)
+    writer.fixed(agent_id, ID_SIZE)
+    writer.fixed(commitment, COMMITMENT_SIZE)
+    run_key.write(writer)
+    return writer.finish()
+
+
+def decode_pack_header(data: bytes) -> PackHeader:
+    """The header at the beginning of ``data``; what follows it is not looked at."""
+    reader = Reader(data[:HEADER_SIZE_MAX], "pack header")
+    vault_id = read_header(reader, Structure.PACK, 1)
+    return PackHeader(
+        vault_id=vault_id,
+        pack_id=reader.fixed(PACK_ID_SIZE),
+        agent_id=reader.fixed(ID_SIZE),
+        commitment=reader.fixed(COMMITMENT_SIZE),
+        run_key=SealedRunKey.read(reader),
+        size_bytes=reader.offset,
+    )
+
+
+def _block_context(vault_id: bytes, pack_id: bytes, number: int) -> bytes:
+    return _BLOCK_LABEL + vault_id + pack_id + number.to_bytes(4, "big")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockOpener:
+    """Opens the sealed blocks of one pack."""
+
+    _header: PackHeader
+    _key: SealKey = field(repr=False)
+
+    @staticmethod
+    def create(header: PackHeader, run_key: RunKey) -> "BlockOpener":
+        """From a pack's header and its open run key; checks the commitment."""
+        return BlockOpener(
+            header, run_key.committed_key(header.pack_id, _PACK_LABEL, header.commitment)
+        )
+
+    def open(self, number: int, sealed: bytes | memoryview) -> bytes:
+        """The framed plaintext of block ``number``; ``CorruptError`` if it is any other bytes."""
+        context = _block_context(self._header.vault_id, self._header.pack_id, number)
+        return self._key.open(number, sealed, context)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedPack:
+    """A whole pack, ready to put."""
+
+    digest: bytes
+    body: tuple[bytes, ...]
+    size_bytes: int
+    directory: Directory
+
+
+class PackBuilder:
+    """Collects sealed blocks in memory and finishes them into one pack.
+
+    Each block is opened again right after sealing and compared: what bad memory damaged here would
+    otherwise be locked for years.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_key: RunKey,
+        pack_id: bytes,
+        agent_id: bytes,
+        source_id: bytes,
+        stream: Stream,
+        epoch: int,
+    ) -> None:
+        self.pack_id = pack_id
+        self._vault_id = run_key.vault_id
+        self._key, commitment = run_key.object_key(pack_id, _PACK_LABEL)
+        self._header = encode_pack_header(
+            self._vault_id, pack_id, agent_id, commitment, run_key.sealed
+        )
+        self._source_id = source_id
+        self._stream = stream
+        self._epoch = epoch
+        self._sealed: list[bytes] = []
+        self._records: list[BlockRecord] = []
+        self.size_bytes = len(self._header)
+
+    def add_block(self, frame: bytes, chunks: Sequence[ChunkRecord]) -> tuple[int, int, int]:
+        """Seal one framed block; gives its number, its offset in the pack and its sealed length."""
+        number = len(self._sealed)
+        context = _block_context(self._vault_id, self.pack_id, number)
+        sealed = self._key.seal(number, frame, context)
+        if self._key.open(number, sealed, context) != frame:
+            raise CorruptError("a block did not open to what was sealed: check this host's memory")
+        offset = self.size_bytes
+        self._sealed.append(sealed)
+        self._records.append(BlockRecord(len(sealed), tuple(chunks)))
+        self.size_bytes += len(sealed)
+        return number, offset, len(sealed)
+
+    @property
+    def block_count(self) -> int:
+        """Blocks so far."""
+        return len(self._sealed)
+
+    def finish(
+        self, index_key: bytes, signer: SigningKey, random_bytes: Callable[[int], bytes]
+    ) -> FinishedPack:
+        """Add padding and the sealed, signed directory; compute the name."""
+        directory = Directory(
+            pack_id=self.pack_id,
+            source_id=self._source_id,
+            stream=self._stream,
+            epoch=self._epoch,
+            blocks_offset=len(self._header),
+            blocks=tuple(self._records),
+        )
+        key = _directory_key(index_key, self.pack_id)
+        sealed = key.seal(0, encode_directory(directory), _DIRECTORY_LABEL + self._vault_id)
+        signed = self._header + sealed + signer.verifying_key.fingerprint
+        tail = sealed + signer.verifying_key.fingerprint + signer.sign(signed)
+        tail += len(sealed).to_bytes(_FOOTER_SIZE, "big")
+        content = self.size_bytes + len(tail)
+        padding = random_bytes(padme(content) - content)
+        body = (self._header, *self._sealed, padding, tail)
+        digest = hashlib.sha256()
+        for part in body:
+            digest.update(part)
+        return FinishedPack(
+            digest=digest.digest(),
+            body=body,
+            size_bytes=content + len(padding),
+            directory=directory,
+        )
+
+
+def _directory_key(index_key: bytes, pack_id: bytes) -> SealKey:
+    return SealKey(derive(index_key, salt=pack_id, label=_DIRECTORY_LABEL))
+
+
+def directory_range(size_bytes: int, footer: bytes) -> tuple[int, int]:
+    """Offset and length of directory, signer, signatures and footer, from a pack's last 4 bytes."""
+    sealed_length = int.from_bytes(footer, "big")
+    length = sealed_length + FINGERPRINT_SIZE + SIGNATURE_SIZE + _FOOTER_SIZE
+    if sealed_length > DIRECTORY_SIZE_MAX or length >= size_bytes:
+        raise DecodeError("pack directory: its length does not fit the pack")
+    return size_bytes - length, length
+
+
+def open_directory(header: bytes, tail: bytes, *, index_key: bytes, key: VerifyingKey) -> Directory:
+    """The directory in a pack's tail (from :func:`directory_range`), its signature verified.
+
+    ``header`` is the pack's beginning (at least the whole header).
+    """
+    parsed = decode_pack_header(header)
+    sealed_length = len(tail) - FINGERPRINT_SIZE - SIGNATURE_SIZE - _FOOTER_SIZE
+    if sealed_length <= TAG_SIZE:
+        raise DecodeError("pack directory: too short")
+    signer = tail[sealed_length : sealed_length + FINGERPRINT_SIZE]
+    if signer != key.fingerprint or parsed.agent_id != key.fingerprint[:ID_SIZE]:
+        raise CorruptError("pack directory: signed by another key than the expected agent's")
+    signature = tail[sealed_length + FINGERPRINT_SIZE : -_FOOTER_SIZE]
+    key.verify(header[: parsed.size_bytes] + tail[: sealed_length + FINGERPRINT_SIZE], signature)
+    sealer = _directory_key(index_key, parsed.pack_id)
+    plain = sealer.open(0, tail[:sealed_length], _DIRECTORY_LABEL + parsed.vault_id)
+    directory = decode_directory(plain)
+    if directory.pack_id != parsed.pack_id or directory.blocks_offset != parsed.size_bytes:
+        raise CorruptError("pack directory: it describes another pack")
+    return directory

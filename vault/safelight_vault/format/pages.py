@@ -1,0 +1,182 @@
+"""Page trees: sorted key → value tables, cut by their own keys, stored as chunks like any data.
+
+Leaves hold entries; inner pages hold, for each page below, its first key and place. Because a page
+ends where its keys say so and nothing but keys and values is in it, an unchanged stretch of a table
+gives the same bytes every night and is deduplicated (format.md section 9.1).
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from safelight_vault.errors import DecodeError
+from safelight_vault.format.place import Place, read_place, write_place
+from safelight_vault.format.wire import Reader, Writer
+
+KEY_SIZE_MAX = 80_000
+VALUE_SIZE_MAX = 4 << 20
+PAGE_ENTRIES_MAX = 1 << 16
+LEVELS_MAX = 8
+PAGE_SIZE_MIN = 16 << 10
+PAGE_SIZE_MAX = 1 << 20
+"""A page is closed before it would pass this, unless a single entry is longer."""
+ROOT_ENTRIES_MAX = 512
+_BOUNDARY_MASK = 0x1FF
+"""A page ends before a key whose SHA-256 begins with nine zero bits: 512 entries on average."""
+
+Pair = tuple[bytes, bytes]
+
+
+def encode_page(entries: list[Pair]) -> bytes:
+    """One page: count, then key and value of each entry in order."""
+    writer = Writer()
+    writer.u32(len(entries))
+    for key, value in entries:
+        writer.var(key, KEY_SIZE_MAX)
+        writer.var(value, VALUE_SIZE_MAX)
+    return writer.finish()
+
+
+def decode_page(data: bytes) -> list[Pair]:
+    """The entries of a page; keys must rise strictly."""
+    reader = Reader(data, "page")
+    entries = []
+    last: bytes | None = None
+    for _ in range(reader.count(PAGE_ENTRIES_MAX)):
+        key = reader.var(KEY_SIZE_MAX)
+        if last is not None and key <= last:
+            raise reader.fail("keys out of order")
+        last = key
+        entries.append((key, reader.var(VALUE_SIZE_MAX)))
+    reader.end()
+    return entries
+
+
+def page_groups(entries: Iterable[Pair]) -> Iterator[list[Pair]]:
+    """Cut sorted entries into pages, by key and size only."""
+    group: list[Pair] = []
+    size = 0
+    for key, value in entries:
+        length = len(key) + len(value) + 8
+        boundary = int.from_bytes(hashlib.sha256(key).digest()[:2], "big") & _BOUNDARY_MASK == 0
+        full = size + length > PAGE_SIZE_MAX or len(group) == PAGE_ENTRIES_MAX
+        if group and ((boundary and size >= PAGE_SIZE_MIN) or full):
+            yield group
+            group, size = [], 0
+        group.append((key, value))
+        size += length
+    if group:
+        yield group
+
+
+@dataclass(frozen=True, slots=True)
+class TreeRoot:
+    """The top of a page tree. ``levels`` 0: the root's pages are leaves."""
+
+    levels: int
+    entry_count: int
+    pages: tuple[tuple[bytes, Place], ...]
+
+
+def build_tree(entries: Iterable[Pair], store_page: Callable[[bytes], Place]) -> TreeRoot:
+    """Store all pages of a table, bottom up; ``store_page`` stores a chunk and tells its place."""
+    count = 0
+
+    def counted() -> Iterator[Pair]:
+        nonlocal count
+        for pair in entries:
+            count += 1
+            yield pair
+
+    pages = [(group[0][0], store_page(encode_page(group))) for group in page_groups(counted())]
+    levels = 0
+    while len(pages) > ROOT_ENTRIES_MAX:
+        inner = [(key, encode_place(place)) for key, place in pages]
+        pages = [(group[0][0], store_page(encode_page(group))) for group in page_groups(inner)]
+        levels += 1
+    return TreeRoot(levels, count, tuple(pages))
+
+
+def encode_place(place: Place) -> bytes:
+    """A place alone, as inner pages hold it."""
+    writer = Writer()
+    write_place(writer, place)
+    return writer.finish()
+
+
+def decode_place(data: bytes) -> Place:
+    """The inverse of :func:`encode_place`."""
+    reader = Reader(data, "page place")
+    place = read_place(reader)
+    reader.end()
+    return place
+
+
+def write_root(writer: Writer, root: TreeRoot) -> None:
+    """Append a root to a snapshot's body."""
+    writer.u8(root.levels)
+    writer.u64(root.entry_count)
+    writer.u32(len(root.pages))
+    for key, place in root.pages:
+        writer.var(key, KEY_SIZE_MAX)
+        write_place(writer, place)
+
+
+def read_root(reader: Reader) -> TreeRoot:
+    """The inverse of :func:`write_root`."""
+    levels = reader.u8()
+    if levels > LEVELS_MAX:
+        raise reader.fail(f"page tree of {levels} levels")
+    entry_count = reader.u64()
+    pages = tuple(
+        (reader.var(KEY_SIZE_MAX), read_place(reader))
+        for _ in range(reader.count(ROOT_ENTRIES_MAX))
+    )
+    return TreeRoot(levels, entry_count, pages)
+
+
+def read_tree(
+    root: TreeRoot,
+    load_page: Callable[[Place], bytes],
+    *,
+    start: bytes = b"",
+    stop: bytes | None = None,
+) -> Iterator[Pair]:
+    """Entries with ``start <= key < stop`` in order, reading only the pages they lie in.
+
+    Every page must begin with the key it is listed under and end before the next one.
+    """
+    yield from _read_level(
+        list(root.pages), root.levels, None, load_page=load_page, start=start, stop=stop
+    )
+
+
+def _read_level(
+    pages: list[tuple[bytes, Place]],
+    levels: int,
+    limit: bytes | None,
+    *,
+    load_page: Callable[[Place], bytes],
+    start: bytes,
+    stop: bytes | None,
+) -> Iterator[Pair]:
+    for position, (first_key, place) in enumerate(pages):
+        next_key = pages[position + 1][0] if position + 1 < len(pages) else limit
+        if next_key is not None and next_key <= start:
+            continue
+        if stop is not None and first_key >= stop:
+            return
+        entries = decode_page(load_page(place))
+        if not entries or entries[0][0] != first_key:
+            raise DecodeError("page tree: a page does not begin with the key it is listed under")
+        if next_key is not None and entries[-1][0] >= next_key:
+            raise DecodeError("page tree: a page reaches into the next one")
+        if levels:
+            below = [(key, decode_place(value)) for key, value in entries]
+            yield from _read_level(
+                below, levels - 1, next_key, load_page=load_page, start=start, stop=stop
+            )
+            continue
+        for key, value in entries:
+            if key >= start and (stop is None or key < stop):
+                yield key, value
