@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from safelight_restore.target.path import split_path
 from safelight_vault.errors import DecodeError
-from safelight_vault.format.manifest import Entry, EntryKind, Hole
+from safelight_vault.format.manifest import Entry, EntryKind, Hole, entry_key
 
 SIZE_BYTES_MAX = 2**63 - 1
 """Largest file, largest offset: what the operating system's file offsets can express."""
@@ -31,20 +31,34 @@ _SHA256_BYTES = 32
 class Refusal:
     """An entry that is not restored whatever the target looks like, and the reason."""
 
-    entry: Entry
+    path: bytes
     reason: str
 
 
-def admit(entries: Iterable[Entry]) -> Iterator[Entry | Refusal]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A stretch of the manifest that is damaged: its entries are lost, their number unknown.
+
+    ``path`` is the first that it may have held, as far as the pages around it tell.
+    """
+
+    path: bytes
+    reason: str
+
+
+def admit(entries: Iterable[Entry | Unreadable]) -> Iterator[Entry | Refusal | Unreadable]:
     """Pass each entry of one source on, or refuse it."""
     order = _Order()
     for entry in entries:
+        if isinstance(entry, Unreadable):
+            yield entry
+            continue
         try:
             split_path(entry.path)
             order.require_next(entry)
             _require_sound(entry)
         except DecodeError as error:
-            yield Refusal(entry=entry, reason=error.message)
+            yield Refusal(path=entry.path, reason=error.message)
         else:
             order.follow(entry)
             yield entry
@@ -58,7 +72,7 @@ class _Order:
         self._closed: bytes | None = None
 
     def require_next(self, entry: Entry) -> None:
-        key = _sort_key(entry.path)
+        key = entry_key(entry.path)
         if self._last_key is not None and key <= self._last_key:
             same = key == self._last_key
             raise DecodeError("path comes twice" if same else "path is out of order")
@@ -66,14 +80,10 @@ class _Order:
             raise DecodeError("path lies below a file or a link")
 
     def follow(self, entry: Entry) -> None:
-        self._last_key = _sort_key(entry.path)
+        self._last_key = entry_key(entry.path)
         # All that lies below a path follows it directly, so one remembered path is enough.
         if entry.kind is not EntryKind.DIRECTORY:
             self._closed = self._last_key + b"\0"
-
-
-def _sort_key(path: bytes) -> bytes:
-    return path.replace(b"/", b"\0")
 
 
 def _require_sound(entry: Entry) -> None:
@@ -94,7 +104,7 @@ def _require_sound(entry: Entry) -> None:
             raise DecodeError("symlink has an impossible target")
     elif entry.kind is EntryKind.HARD_LINK:
         split_path(entry.link_target)
-        if _sort_key(entry.link_target) >= _sort_key(entry.path):
+        if entry_key(entry.link_target) >= entry_key(entry.path):
             raise DecodeError("hard link does not name an earlier file")
 
 

@@ -16,7 +16,6 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from io import SEEK_CUR, SEEK_SET
 from typing import BinaryIO, cast
 
@@ -26,14 +25,25 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset, read_partial
 from pydicom.sequence import Sequence
-from pydicom.values import TEXT_VR_DELIMS
+from pydicom.valuerep import TEXT_VR_DELIMS
 
+from safelight_vault.dicom_facts import (
+    CHARACTER_SET,
+    DEFLATED,
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+    WANTED_TAGS,
+    DicomFacts,
+    PixelLayout,
+    facts_from,
+    plain_text,
+)
 from safelight_vault.dicom_walk import (
     DEPTH_MAX,
     PIXEL_DATA,
     PREFIX,
     PREFIX_OFFSET,
-    TRANSFER_SYNTAX,
     UNDEFINED_LENGTH,
     VALUE_MAX,
     DamagedError,
@@ -46,63 +56,19 @@ from safelight_vault.dicom_walk import (
 )
 from safelight_vault.format.manifest import DicomState
 
-IMPLICIT_LITTLE = "1.2.840.10008.1.2"
-EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-DEFLATED = "1.2.840.10008.1.2.1.99"
-EXPLICIT_BIG = "1.2.840.10008.1.2.2"
-
-TEXT_LENGTH_MAX = 1024
-"""Longest text in ``DicomFacts`` in characters; the standard ends at 64 (names: 3 x 64)."""
-
-_TEXTS = {
-    "patient_id": 0x0010_0020,
-    "patient_name": 0x0010_0010,
-    "study_instance_uid": 0x0020_000D,
-    "series_instance_uid": 0x0020_000E,
-    "sop_instance_uid": 0x0008_0018,
-    "sop_class_uid": 0x0008_0016,
-    "modality": 0x0008_0060,
-    "study_date": 0x0008_0020,
-    "study_time": 0x0008_0030,
-    "accession_number": 0x0008_0050,
-    "study_description": 0x0008_1030,
-    "series_description": 0x0008_103E,
-}
-"""The fields of ``DicomFacts`` that are one element's text, and that element's tag."""
-
-_CHARACTER_SET = 0x0008_0005
-_SAMPLES_PER_PIXEL = 0x0028_0002
-_PHOTOMETRIC_INTERPRETATION = 0x0028_0004
-_PLANAR_CONFIGURATION = 0x0028_0006
-_NUMBER_OF_FRAMES = 0x0028_0008
-_ROWS = 0x0028_0010
-_COLUMNS = 0x0028_0011
-_BITS_ALLOCATED = 0x0028_0100
-_BITS_STORED = 0x0028_0101
-_PIXEL_REPRESENTATION = 0x0028_0103
-_WANTED = frozenset(_TEXTS.values()) | {
-    _CHARACTER_SET,
-    _SAMPLES_PER_PIXEL,
-    _PHOTOMETRIC_INTERPRETATION,
-    _PLANAR_CONFIGURATION,
-    _NUMBER_OF_FRAMES,
-    _ROWS,
-    _COLUMNS,
-    _BITS_ALLOCATED,
-    _BITS_STORED,
-    _PIXEL_REPRESENTATION,
-}
-
-_SIMPLE_CHARACTER_SETS = {
-    b"": "latin-1",
-    b"ISO_IR 6": "latin-1",
-    b"ISO_IR 100": "latin-1",
-    b"ISO_IR 192": "utf-8",
-}
-"""No set at all is ASCII by the standard and latin-1 in practice (and to pydicom)."""
-
-_SUBSAMPLED = {b"YBR_FULL_422": (2, 3), b"YBR_PARTIAL_422": (2, 3), b"YBR_PARTIAL_420": (1, 2)}
-"""The part of the nominal size that uncompressed chroma-subsampled pixels take (PS3.5 8.2)."""
+__all__ = [
+    "DEFLATED",
+    "EXPLICIT_BIG",
+    "EXPLICIT_LITTLE",
+    "IMPLICIT_LITTLE",
+    "DicomFacts",
+    "PixelLayout",
+    "Read",
+    "fragment_ends",
+    "parse",
+    "parse_fully",
+    "parse_head",
+]
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _UID_LENGTH_MAX = 64
@@ -113,7 +79,7 @@ _FOREIGN_CALLS_MAX = 500_000
 _FOREIGN_BYTES_MAX = 128 * 1024 * 1024
 """What pydicom may call and read in one file: about a second, and a small part of our memory."""
 _CONVERTED_BYTES_MAX = 16 * 1024 * 1024
-"""Most bytes of values that ``parse_fully`` has converted; tiny elements take fifty times as much."""
+"""Most bytes of values that ``parse_fully`` has converted: tiny ones take fifty times as much."""
 
 
 def _quieten_pydicom() -> None:
@@ -124,57 +90,6 @@ def _quieten_pydicom() -> None:
 
 
 _quieten_pydicom()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PixelLayout:
-    """Where the value of Pixel Data (7FE0,0010) lies in the file, and how it is built.
-
-    ``offset`` and ``length`` are in bytes of the file; of encapsulated pixels the value runs from
-    the Basic Offset Table to the end of the sequence delimiter. What the file does not say is 0
-    (``frames``: 1). ``transfer_syntax_uid`` is inferred where the file names none. A defined length
-    is at least what rows, columns, samples, bits and frames promise, and may be more.
-    """
-
-    offset: int
-    length: int
-    rows: int
-    columns: int
-    samples_per_pixel: int
-    bits_allocated: int
-    bits_stored: int
-    signed: bool
-    planar: bool
-    frames: int
-    big_endian: bool
-    encapsulated: bool
-    transfer_syntax_uid: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DicomFacts:
-    """What the catalogue and the splitter need of a DICOM file.
-
-    Texts are decoded by the file's character set, without padding, possibly empty, cut at
-    ``TEXT_LENGTH_MAX`` characters; several values stay joined by a backslash. ``pixels`` is None
-    without Pixel Data (Float and Double Pixel Data included) and in a deflated file, whose data set
-    has no offsets. ``transfer_syntax_uid`` is what the file says.
-    """
-
-    patient_id: str
-    patient_name: str
-    study_instance_uid: str
-    series_instance_uid: str
-    sop_instance_uid: str
-    sop_class_uid: str
-    modality: str
-    study_date: str
-    study_time: str
-    accession_number: str
-    study_description: str
-    series_description: str
-    transfer_syntax_uid: str
-    pixels: PixelLayout | None
 
 
 def parse(data: bytes | memoryview) -> tuple[DicomState, DicomFacts | None]:
@@ -202,7 +117,7 @@ def parse_head(read: Read, size_bytes: int) -> tuple[DicomState, DicomFacts | No
 def parse_fully(data: bytes | memoryview) -> DicomState:
     """A stricter ``parse``: pydicom converts every value down to the last nested sequence.
 
-    Values before the pixels that contradict their VR, damage inside sequences, and encapsulated
+    Values before the pixels that pydicom cannot convert, damage inside sequences, and encapsulated
     pixels with fewer fragments than frames or a wrong Basic Offset Table make it FAILED; so does a
     header too large to convert within bounds. Never raises.
     """
@@ -236,7 +151,7 @@ def _parse(file: FileBytes) -> tuple[DicomState, DicomFacts | None]:
     prefixed = False
     try:
         prefixed = file.take(PREFIX_OFFSET, len(PREFIX)) == PREFIX
-        if not prefixed and not _may_begin_data_set(file.take(0, 6)):
+        if not prefixed and not _may_begin_data_set(file.take(0, 4)):
             return DicomState.OTHER, None
         facts = _read_facts(file, prefixed=prefixed)
     except DamagedError:
@@ -248,11 +163,10 @@ def _parse(file: FileBytes) -> tuple[DicomState, DicomFacts | None]:
 
 def _may_begin_data_set(head: bytes) -> bool:
     """Whether a file without prefix begins like file meta or like group 0008, either byte order."""
-    return (
-        head[:2] in {b"\x02\0", b"\x08\0"}
-        and head[3:4] in {b"\0", b"\1"}
-        or (head[:2] == b"\0\x08" and head[2:3] == b"\0")
-    )
+    group, element = head[:2], head[2:4]
+    if group == b"\0\x08":
+        return element[:1] == b"\0"
+    return group in {b"\x02\0", b"\x08\0"} and element[1:] in {b"\0", b"\1"}
 
 
 def _is_uid(text: str) -> bool:
@@ -270,22 +184,19 @@ def _read_facts(file: FileBytes, *, prefixed: bool) -> DicomFacts:
 
 def _walk_facts(file: FileBytes) -> DicomFacts:
     raw_syntax, start = Walk(file).file_meta(PREFIX_OFFSET + len(PREFIX))
-    syntax = _plain_text(raw_syntax)
+    syntax = plain_text(raw_syntax)
     if syntax == DEFLATED:
         try:
-            found = Walk(FileBytes.of(inflate(file, start))).data_set(0, _WANTED)
+            found = Walk(FileBytes.of(inflate(file, start))).data_set(0, WANTED_TAGS)
         except UnusualError as error:
             # pydicom would inflate without a limit
             raise DamagedError("an unusual encoding inside a deflated data set") from error
     else:
-        found = Walk(file, big_endian=syntax == EXPLICIT_BIG).data_set(start, _WANTED)
+        found = Walk(file, big_endian=syntax == EXPLICIT_BIG).data_set(start, WANTED_TAGS)
     if not found.element_count:
         raise DamagedError("there is no data set")
-    return _facts(
-        found.values,
-        found.pixels,
-        stated_syntax=syntax,
-        actual_syntax=syntax,
+    return facts_from(
+        found.values, found.pixels, stated_syntax=syntax, actual_syntax=syntax, decode=_decode
     )
 
 
@@ -293,7 +204,7 @@ class _MeteredFile:
     """The file object that pydicom sees: every loop of its reader comes through here.
 
     Seeking past the end means that a skipped value is not all there. An error of the underlying
-    read is kept, because pydicom turns some into its own.
+    read is kept, because pydicom swallows some and turns others into its own.
     """
 
     def __init__(self, file: FileBytes) -> None:
@@ -301,7 +212,7 @@ class _MeteredFile:
         self._position = 0
         self._calls_left = _FOREIGN_CALLS_MAX
         self._bytes_left = _FOREIGN_BYTES_MAX
-        self.failure: Exception | None = None
+        self._failure: Exception | None = None
 
     def _charge(self, size: int) -> None:
         self._calls_left -= 1
@@ -316,8 +227,10 @@ class _MeteredFile:
         self._charge(size)
         try:
             data = self._file.take(self._position, size)
+        except RecursionError:
+            raise  # pydicom is nested too deep; the read itself did not fail
         except Exception as error:
-            self.failure = error
+            self._failure = error
             raise
         self._position += len(data)
         return data
@@ -332,38 +245,43 @@ class _MeteredFile:
     def tell(self) -> int:
         return self._position
 
+    def raise_failure(self) -> None:
+        """Raise what the underlying read raised, if it did."""
+        if self._failure is not None:
+            raise self._failure
+
 
 def _foreign_facts(file: FileBytes, *, prefixed: bool) -> DicomFacts:
     """The facts of an unusual file, with pydicom reading up to the pixels."""
     metered = _MeteredFile(file)
-    seen: list[tuple[int, int]] = []
+    elements: list[tuple[int, int, int]] = []
 
     def at_pixels(tag: int, vr: str | None, length: int) -> bool:
         del vr
-        if tag == PIXEL_DATA:
-            seen[:] = [(metered.tell(), length)]
+        elements[:] = [(tag, metered.tell(), length)]
         return tag == PIXEL_DATA
 
     try:
         dataset = read_partial(
-            cast(BinaryIO, metered),
+            cast("BinaryIO", metered),
             stop_when=at_pixels,
             force=not prefixed,
-            specific_tags=list(_WANTED),
+            specific_tags=list(WANTED_TAGS),
         )
-        values = {tag: value for tag in _WANTED if (value := _raw(dataset, tag)) is not None}
-        stated_syntax = _plain_text(_raw(dataset.file_meta, TRANSFER_SYNTAX) or b"")
+        values = {tag: value for tag in WANTED_TAGS if (value := _raw(dataset, tag)) is not None}
+        values[CHARACTER_SET] = _character_set(dataset)
+        stated_syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
         implicit, little = dataset.original_encoding
     except Exception as error:
-        if metered.failure is not None and not isinstance(metered.failure, DamagedError):
-            raise metered.failure from None
+        metered.raise_failure()
         raise DamagedError("pydicom cannot read it") from error
-    if not values and not seen:
+    metered.raise_failure()
+    if not elements:
         raise DamagedError("there is no data set")
     inferred = IMPLICIT_LITTLE if implicit else EXPLICIT_LITTLE if little else EXPLICIT_BIG
     pixels = None
-    if seen:
-        offset, length = seen[0]
+    last_tag, offset, length = elements[0]
+    if last_tag == PIXEL_DATA:
         encapsulated = length == UNDEFINED_LENGTH
         if encapsulated:
             *_, end = Walk(file, big_endian=not little).item_ends(offset)
@@ -371,8 +289,12 @@ def _foreign_facts(file: FileBytes, *, prefixed: bool) -> DicomFacts:
         if offset + length > file.size_bytes:
             raise DamagedError("pixel data reaches past the end of the file")
         pixels = PixelElement(offset=offset, length=length, encapsulated=encapsulated)
-    return _facts(
-        values, pixels, stated_syntax=stated_syntax, actual_syntax=stated_syntax or inferred
+    return facts_from(
+        values,
+        pixels,
+        stated_syntax=stated_syntax,
+        actual_syntax=stated_syntax or inferred,
+        decode=_decode,
     )
 
 
@@ -386,94 +308,27 @@ def _raw(dataset: Dataset, tag: int) -> bytes | None:
     return element.value[:VALUE_MAX]
 
 
-def _facts(
-    values: dict[int, bytes],
-    element: PixelElement | None,
-    *,
-    stated_syntax: str,
-    actual_syntax: str,
-) -> DicomFacts:
-    charset = _plain_text(values.get(_CHARACTER_SET, b""))
-    texts = {name: _text(values.get(tag, b""), charset) for name, tag in _TEXTS.items()}
-    # empty component groups at a name's end say nothing (PS3.5 6.2.1.2)
-    texts["patient_name"] = texts["patient_name"].rstrip("=")
-    pixels = None
-    if element is not None:
-        pixels = _layout(values, element, actual_syntax)
-        _check_promise(pixels, values.get(_PHOTOMETRIC_INTERPRETATION, b"").strip(b"\0 "))
-    return DicomFacts(
-        **texts,
-        transfer_syntax_uid=stated_syntax,
-        pixels=None if stated_syntax == DEFLATED else pixels,
-    )
+def _character_set(dataset: Dataset) -> bytes:
+    """The one value that pydicom has converted already, as it stands in the file."""
+    value = dataset.get("SpecificCharacterSet") or ""
+    return (value if isinstance(value, str) else "\\".join(value)).encode("latin-1")
 
 
-def _layout(values: dict[int, bytes], element: PixelElement, syntax: str) -> PixelLayout:
-    big_endian = syntax == EXPLICIT_BIG
-
-    def number(tag: int) -> int:
-        return int.from_bytes(values.get(tag, b"")[:2], "big" if big_endian else "little")
-
-    return PixelLayout(
-        offset=element.offset,
-        length=element.length,
-        rows=number(_ROWS),
-        columns=number(_COLUMNS),
-        samples_per_pixel=number(_SAMPLES_PER_PIXEL),
-        bits_allocated=number(_BITS_ALLOCATED),
-        bits_stored=number(_BITS_STORED),
-        signed=number(_PIXEL_REPRESENTATION) == 1,
-        planar=number(_PLANAR_CONFIGURATION) == 1,
-        frames=_frames(values.get(_NUMBER_OF_FRAMES, b"")),
-        big_endian=big_endian,
-        encapsulated=element.encapsulated,
-        transfer_syntax_uid=syntax,
-    )
-
-
-def _frames(raw: bytes) -> int:
-    """Number of Frames is an integer string of at most 12 characters; none or zero means one."""
-    digits = raw.split(b"\\")[0].strip(b"\0 +")
-    return int(digits) or 1 if digits.isdigit() and len(digits) <= 12 else 1
-
-
-def _check_promise(pixels: PixelLayout, photometric: bytes) -> None:
-    """Raise ``DamagedError`` if uncompressed pixels are shorter than their header promises."""
-    if pixels.encapsulated:
-        return
-    part, whole = _SUBSAMPLED.get(photometric, (1, 1))
-    samples = pixels.rows * pixels.columns * pixels.samples_per_pixel * pixels.frames
-    if pixels.length * 8 < samples * pixels.bits_allocated * part // whole:
-        raise DamagedError("pixel data is shorter than rows, columns and frames promise")
-
-
-def _plain_text(raw: bytes) -> str:
-    return raw.decode("latin-1").strip("\0 ")
-
-
-def _text(raw: bytes, charset: str) -> str:
-    """A text value as pydicom would show it, cut at ``TEXT_LENGTH_MAX`` characters."""
-    raw = raw.rstrip(b"\0 ")
-    if raw.isascii() and b"\x1b" not in raw:
-        # ASCII is the same in every character set of DICOM
-        return raw.decode("ascii")[:TEXT_LENGTH_MAX]
-    simple = _SIMPLE_CHARACTER_SETS.get(charset.encode("latin-1"))
-    if simple is not None:
-        return raw.decode(simple, errors="replace")[:TEXT_LENGTH_MAX]
+def _decode(raw: bytes, charset: str) -> str:
     try:
         encodings = convert_encodings([term.strip() for term in charset.split("\\")])
-        return decode_bytes(raw, encodings, TEXT_VR_DELIMS)[:TEXT_LENGTH_MAX]
+        return decode_bytes(raw, encodings, TEXT_VR_DELIMS)
     except Exception:  # noqa: BLE001 - a codec gave up on hostile bytes; any text will do
-        return raw.decode("latin-1")[:TEXT_LENGTH_MAX]
+        return raw.decode("latin-1")
 
 
 def _read_up_to_pixels(file: FileBytes, syntax: str) -> Dataset:
     if syntax == DEFLATED:
         _, start = Walk(file).file_meta(PREFIX_OFFSET + len(PREFIX))
         inflated = _MeteredFile(FileBytes.of(inflate(file, start)))
-        return read_dataset(cast(BinaryIO, inflated), is_implicit_VR=False, is_little_endian=True)
+        return read_dataset(cast("BinaryIO", inflated), is_implicit_VR=False, is_little_endian=True)
     return read_partial(
-        cast(BinaryIO, _MeteredFile(file)),
+        cast("BinaryIO", _MeteredFile(file)),
         stop_when=lambda tag, vr, length: tag == PIXEL_DATA,  # noqa: ARG005 - pydicom's signature
         force=True,
     )

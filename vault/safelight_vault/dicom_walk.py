@@ -26,9 +26,11 @@ _ITEM_END = 0xFFFE_E00D
 _SEQUENCE_END = 0xFFFE_E0DD
 _DELIMITERS = 0xFFFE
 """The group of the three tags above; they carry no VR in any encoding."""
+_FOREIGN_GROUPS = frozenset({0x0000, _DELIMITERS})
+"""Groups that do not stand in a data set: commands of the network, and the delimiters of items."""
 
 HEADERS_MAX = 4_000_000
-"""Most headers visited in one file; a breast tomosynthesis series in one object has some 100,000."""
+"""Most headers visited in one file; an enhanced MR object of 200 frames has 30,000."""
 DEPTH_MAX = 64
 """Deepest nesting of sequences; structured reports reach about ten."""
 VALUE_MAX = 4096
@@ -92,7 +94,7 @@ class FileBytes:
         """The bytes from ``offset``: ``length`` of them, or fewer at the file's end."""
         length = max(0, min(length, self.size_bytes - offset))
         at = offset - self._start
-        if 0 <= at and at + length <= len(self._buffer):
+        if at >= 0 and at + length <= len(self._buffer):
             return bytes(self._buffer[at : at + length])
         data = self._read(offset, length)
         if len(data) != length:
@@ -132,7 +134,6 @@ class Findings:
 
     values: dict[int, bytes]
     pixels: PixelElement | None
-    implicit: bool
     element_count: int
 
 
@@ -167,55 +168,46 @@ class Walk:
         """
         size = self._file.size_bytes
         implicit = self._looks_implicit(position)
-        value_offset = _VALUE_OFFSET.get
         header = (self._order.tag_length if implicit else self._order.tag_vr_length).unpack_from
         long_length = self._order.length.unpack_from
         values: dict[int, bytes] = {}
         pixels = None
+        buffer, base, limit = self._file.window(0)
         count = 0
-        limit = -1
-        buffer: bytes | memoryview = b""
-        base = 0
         while position < size:
             if not base <= position <= limit:
                 buffer, base, limit = self._file.window(position)
             if implicit:
                 group, element, length = header(buffer, position - base)
-                value = position + 8
+                step = 8
             else:
                 group, element, vr, length = header(buffer, position - base)
-                step = value_offset(vr)
-                if step is None:
-                    if count and group == element == 0:
-                        break
-                    raise UnusualError("unknown VR")
-                value = position + step
+                step = _VALUE_OFFSET.get(vr, 0)
                 if step == _HEADER_SIZE:
                     length = long_length(buffer, position - base + 8)[0]
-            if group == 0 or group == _DELIMITERS:
+            if not step or group in _FOREIGN_GROUPS:
                 if count and group == element == 0:
                     break
-                raise UnusualError("command set or stray delimiter")
+                raise UnusualError("unknown VR, command set or stray delimiter")
             count += 1
             if count > HEADERS_MAX:
                 raise DamagedError("too many elements")
             tag = group << 16 | element
-            encapsulated = tag == PIXEL_DATA and length == UNDEFINED_LENGTH
-            if encapsulated:
-                position = self._end_of_items(value)
-            elif length == UNDEFINED_LENGTH:
-                position = self._skip_sequence(value, implicit=implicit)
+            value = position + step
+            if length == UNDEFINED_LENGTH:
+                position = self._end_of_undefined(tag, value, implicit=implicit)
             else:
                 position = value + length
-                if position > size:
-                    raise DamagedError("a value reaches past the end of the file")
-            if tag == PIXEL_DATA:
-                pixels = pixels or PixelElement(
-                    offset=value, length=position - value, encapsulated=encapsulated
+                if tag in wanted:
+                    values[tag] = self._file.take(value, min(length, VALUE_MAX))
+            if tag == PIXEL_DATA and pixels is None:
+                pixels = PixelElement(
+                    offset=value,
+                    length=position - value,
+                    encapsulated=length == UNDEFINED_LENGTH,
                 )
-            elif tag in wanted and length != UNDEFINED_LENGTH:
-                values[tag] = self._file.take(value, min(length, VALUE_MAX))
-        return Findings(values=values, pixels=pixels, implicit=implicit, element_count=count)
+        self._within(position)  # a value that reaches past the end of the file ended the loop
+        return Findings(values=values, pixels=pixels, element_count=count)
 
     def item_ends(self, position: int) -> Iterator[int]:
         """The end of each item of encapsulated pixel data; the delimiter belongs to the last one.
@@ -235,10 +227,10 @@ class Walk:
                 yield pending
             pending = position = self._within(position + 8 + length)
 
-    def _end_of_items(self, position: int) -> int:
-        end = position
-        for end in self.item_ends(position):  # noqa: B007 - only the last one is wanted
-            pass
+    def _end_of_undefined(self, tag: int, position: int, *, implicit: bool) -> int:
+        if tag != PIXEL_DATA:
+            return self._skip_sequence(position, implicit=implicit)
+        *_, end = self.item_ends(position)
         return end
 
     def _skip_sequence(self, position: int, *, implicit: bool) -> int:

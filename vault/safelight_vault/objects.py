@@ -15,7 +15,7 @@ from safelight_vault.errors import (
     NameTakenError,
     ObjectMissingError,
 )
-from safelight_vault.format.names import ObjectName
+from safelight_vault.format.names import Kind, ObjectName
 from safelight_vault.format.references import Reference
 from safelight_vault.store import Buffers, Head, LockMode, Store, Version
 
@@ -131,3 +131,28 @@ def _versions(store: Store, name: ObjectName) -> list[Version]:
 def _report(on_tamper: OnTamper | None, message: str) -> None:
     if on_tamper is not None:
         on_tamper(message)
+
+
+def named(
+    kind: Kind,
+    data: bytes,
+    *,
+    owner: bytes | None = None,
+    source: bytes | None = None,
+    sequence: int | None = None,
+) -> ObjectName:
+    """The name that an object of these bytes has."""
+    digest = hashlib.sha256(data).digest()
+    return ObjectName(kind=kind, digest=digest, owner=owner, source=source, sequence=sequence)
+
+
+def ensure_object(store: Store, name: ObjectName, data: bytes, retain_until: datetime) -> Reference:
+    """Put a small object unless the vault holds its bytes already; its lock reaches the date.
+
+    Asked first rather than put and refused, because some stores accept a name twice.
+    """
+    for version in _versions(store, name):
+        if version.size_bytes == len(data) and store.get(str(name), version.version_id) == data:
+            ensure_lock(store, name, version.version_id, retain_until)
+            return Reference(name, version.version_id, len(data))
+    return put_object(store, name, [data], retain_until)

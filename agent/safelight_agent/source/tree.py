@@ -36,6 +36,7 @@ from safelight_vault.format.manifest import EntryKind
 OPEN_DIRECTORIES_MAX = 64
 """Descriptors that one walk holds at most, beside the root's."""
 
+_DIRECTORY = EntryKind.DIRECTORY
 _MOVED = "its directory was moved while it was being listed"
 
 
@@ -175,13 +176,12 @@ class _Walk:
         if level.descriptor is None:
             return Unreadable(path, _MOVED)
         seen = look(level.descriptor, name, path)
-        if not isinstance(seen, Found):
+        if not isinstance(seen, Found) or seen.kind is not _DIRECTORY:
             return seen
-        directory = seen.kind is EntryKind.DIRECTORY
-        position = self._selection.after(level.position, name, directory=directory)
+        position = self._selection.after(level.position, name, directory=True)
         if position is None:
             return None
-        if not directory or self._is_foreign(seen.device):
+        if self._is_foreign(seen.device):
             return seen
         return self._enter(level.descriptor, name, path, position)
 

@@ -7,6 +7,8 @@ through a ``FileSystem``, so that a test can make the n-th of them fail and see 
 import ctypes
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Final
 
 from safelight_vault.errors import IncompleteError
@@ -40,7 +42,6 @@ class FileSystem:
     ftruncate = staticmethod(os.ftruncate)
     fstat = staticmethod(os.fstat)
     stat = staticmethod(os.stat)
-    scandir = staticmethod(os.scandir)
     mkdir = staticmethod(os.mkdir)
     rmdir = staticmethod(os.rmdir)
     unlink = staticmethod(os.unlink)
@@ -53,6 +54,10 @@ class FileSystem:
     utime = staticmethod(os.utime)
     setxattr = staticmethod(os.setxattr)
     statvfs = staticmethod(os.statvfs)
+
+    def scandir(self, descriptor: int) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        """The content of an open directory."""
+        return os.scandir(descriptor)
 
     def syncfs(self, descriptor: int) -> None:
         """Make everything written to the file system of ``descriptor`` durable, or raise."""

@@ -78,9 +78,7 @@ class MetadataWriter:
             shortfalls.append(_shortfall("modification time", error))
         return shortfalls
 
-    def apply_to_symlink(
-        self, directory: int, name: bytes, metadata: Metadata
-    ) -> list[Shortfall]:
+    def apply_to_symlink(self, directory: int, name: bytes, metadata: Metadata) -> list[Shortfall]:
         """Apply owner, attributes and time to the symlink ``name`` itself (it has no mode)."""
         shortfalls: list[Shortfall] = []
         if self._identity.uid == 0:

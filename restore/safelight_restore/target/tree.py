@@ -18,6 +18,7 @@ import hashlib
 import os
 import stat
 from collections import OrderedDict
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -87,6 +88,10 @@ class Tree:
         """The descriptor of the target itself; it stays this object's."""
         return self._root
 
+    def root_status(self) -> os.stat_result:
+        """What the operating system says of the target itself."""
+        return self._files.fstat(self._root)
+
     def close(self) -> None:
         """Close every descriptor, the root's included."""
         for descriptor in self._open.values():
@@ -131,8 +136,6 @@ class Tree:
 
     def lookup(self, parts: Parts) -> os.stat_result | None:
         """What stands at a path, symlinks not followed; ``None`` if nothing does."""
-        if not parts:
-            return self._files.fstat(self._root)
         try:
             parent = self.directory(parts[:-1])
             return self._files.stat(parts[-1], dir_fd=parent, follow_symlinks=False)
@@ -173,9 +176,7 @@ class Tree:
     def read_link(self, parts: Parts) -> bytes | None:
         """The target of the symlink at the path; ``None`` if there is no symlink."""
         try:
-            return os.fsencode(
-                self._files.readlink(parts[-1], dir_fd=self.directory(parts[:-1]))
-            )
+            return os.fsencode(self._files.readlink(parts[-1], dir_fd=self.directory(parts[:-1])))
         except OSError as error:
             if error.errno in STOPPING:
                 raise
@@ -184,10 +185,9 @@ class Tree:
     def replace_with_directory(self, parts: Parts) -> None:
         """Put an empty directory where a file or symlink stood (``--exists replace``)."""
         parent = self.directory(parts[:-1], create=True)
-        try:
+        # Nothing to remove, or a directory already: an interrupted run got so far.
+        with suppress(FileNotFoundError, IsADirectoryError):
             self._files.unlink(parts[-1], dir_fd=parent)
-        except (FileNotFoundError, IsADirectoryError):
-            pass  # removed by an earlier, interrupted run
         self.directory(parts, create=True)
 
     def publish(self, partial: int, name: bytes, parts: Parts, *, replace: bool) -> Published:
@@ -234,10 +234,8 @@ class Tree:
             self._forget(parts)
             self._files.rename(name, final, src_dir_fd=partial, dst_dir_fd=parent)
         # A rename onto another name of the same inode does nothing and leaves both names.
-        try:
+        with suppress(FileNotFoundError):
             self._files.unlink(name, dir_fd=partial)
-        except FileNotFoundError:
-            pass
 
     def _forget(self, parts: Parts) -> None:
         """Close what is open at or below a path that is no directory any more."""

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -51,7 +52,10 @@ class Workspace:
             directory = _own_directory(tree.root, WORK_NAME, files)
             opened.append(directory)
             lease = files.open(
-                _LEASE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory
+                _LEASE,
+                os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,
+                0o600,
+                dir_fd=directory,
             )
             opened.append(lease)
             _take(lease)
@@ -75,10 +79,8 @@ class Workspace:
 
     def drop_partial(self, name: bytes) -> None:
         """Remove an unfinished file, if it is there."""
-        try:
+        with suppress(FileNotFoundError):
             self._files.unlink(name, dir_fd=self.partial)
-        except FileNotFoundError:
-            pass
 
     def clear(self) -> None:
         """Remove all unfinished files."""
@@ -87,10 +89,8 @@ class Workspace:
     def remove_plan(self) -> None:
         """Remove the plan, so that the next run makes a new one."""
         for suffix in ("", "-wal", "-shm", "-journal"):
-            try:
+            with suppress(FileNotFoundError):
                 self._files.unlink(PLAN_NAME + suffix, dir_fd=self._directory)
-            except FileNotFoundError:
-                pass
 
     def remove(self) -> None:
         """Remove the whole directory: the restore is complete and nothing is left to resume."""
@@ -107,10 +107,8 @@ def plan_path(target: Path) -> Path:
 
 
 def _own_directory(parent: int, name: bytes, files: FileSystem) -> int:
-    try:
+    with suppress(FileExistsError):
         files.mkdir(name, 0o700, dir_fd=parent)
-    except FileExistsError:
-        pass
     try:
         descriptor = files.open(name, _DIRECTORY, dir_fd=parent)
     except OSError as error:

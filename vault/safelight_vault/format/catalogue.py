@@ -66,6 +66,8 @@ def decode_instance(key: bytes, value: bytes) -> Instance:
     if len(fields) != len(_KEY_FIELDS) + 2 or fields[-1]:
         raise DecodeError("catalogue: a key does not have five fields")
     plain = [field.replace(b"\x00\x01", b"\x00") for field in fields[:-1]]
+    if any(_escape(text) != field for text, field in zip(plain, fields[:-1], strict=True)):
+        raise DecodeError("catalogue: a key has a NUL that is not escaped")
     reader = Reader(value, "catalogue row")
     values = {name: reader.text(TEXT_SIZE_MAX) for name in _VALUE_FIELDS}
     reader.end()

@@ -17,7 +17,10 @@ CHUNK_SIZE_MAX = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class DedupKeys:
-    """The keys derived from a vault's dedup key: for chunk ids, directories and the splitter."""
+    """The keys derived from a vault's dedup key: for chunk ids, directories and the splitter.
+
+    ``splitter_seed`` has 63 bits.
+    """
 
     chunk_id_key: bytes = field(repr=False)
     index_key: bytes = field(repr=False)
@@ -30,7 +33,7 @@ class DedupKeys:
         return DedupKeys(
             chunk_id_key=derive(dedup_key, salt=vault_id, label=b"safelight/chunk-id/v1"),
             index_key=derive(dedup_key, salt=vault_id, label=b"safelight/index/v1"),
-            splitter_seed=int.from_bytes(seed, "big"),
+            splitter_seed=int.from_bytes(seed, "big") >> 1,
         )
 
     def chunk_id(self, chunk: bytes | bytearray | memoryview) -> bytes:

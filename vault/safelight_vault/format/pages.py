@@ -8,6 +8,7 @@ gives the same bytes every night and is deduplicated (format.md section 9.1).
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from safelight_vault.errors import DecodeError
 from safelight_vault.format.place import Place, read_place, write_place
@@ -78,23 +79,31 @@ class TreeRoot:
     pages: tuple[tuple[bytes, Place], ...]
 
 
-def build_tree(entries: Iterable[Pair], store_page: Callable[[bytes], Place]) -> TreeRoot:
-    """Store all pages of a table, bottom up; ``store_page`` stores a chunk and tells its place."""
+Handle = TypeVar("Handle")
+
+
+def leaf_level(
+    entries: Iterable[Pair], store_page: Callable[[bytes], Handle]
+) -> tuple[int, list[tuple[bytes, Handle]]]:
+    """Store a table's leaf pages; gives the entry count, and first key and handle of each page.
+
+    ``store_page`` stores a page as a chunk. Its place is known only when its pack is finished, so
+    it tells a handle, and the caller exchanges handles for places between two levels.
+    """
     count = 0
+    pages = []
+    for group in page_groups(entries):
+        count += len(group)
+        pages.append((group[0][0], store_page(encode_page(group))))
+    return count, pages
 
-    def counted() -> Iterator[Pair]:
-        nonlocal count
-        for pair in entries:
-            count += 1
-            yield pair
 
-    pages = [(group[0][0], store_page(encode_page(group))) for group in page_groups(counted())]
-    levels = 0
-    while len(pages) > ROOT_ENTRIES_MAX:
-        inner = [(key, encode_place(place)) for key, place in pages]
-        pages = [(group[0][0], store_page(encode_page(group))) for group in page_groups(inner)]
-        levels += 1
-    return TreeRoot(levels, count, tuple(pages))
+def inner_level(
+    pages: list[tuple[bytes, Place]], store_page: Callable[[bytes], Handle]
+) -> list[tuple[bytes, Handle]]:
+    """Store the level above ``pages``; repeated until at most ``ROOT_ENTRIES_MAX`` are left."""
+    entries = [(key, encode_place(place)) for key, place in pages]
+    return [(group[0][0], store_page(encode_page(group))) for group in page_groups(entries)]
 
 
 def encode_place(place: Place) -> bytes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from safelight_vault.format.chunk import CHUNK_SIZE_MAX
 from safelight_vault.format.codec import BLOCK_SIZE_MAX
+from safelight_vault.format.crypto import TAG_SIZE
 from safelight_vault.format.pack import BLOCKS_MAX, PACK_SIZE_MAX, SEALED_BLOCK_SIZE_MAX
 from safelight_vault.format.wire import Reader, Writer
 
@@ -63,7 +64,7 @@ def read_place(reader: Reader) -> Place:
     )
     if (
         place.block_number >= BLOCKS_MAX
-        or place.block_length > SEALED_BLOCK_SIZE_MAX
+        or not TAG_SIZE < place.block_length <= SEALED_BLOCK_SIZE_MAX
         or place.block_offset + place.block_length > PACK_SIZE_MAX
         or not 0 < place.length <= CHUNK_SIZE_MAX
         or place.offset + place.length > BLOCK_SIZE_MAX

@@ -8,7 +8,7 @@ recipients. format.md section 9.3.
 from dataclasses import dataclass
 from enum import IntEnum
 
-from safelight_vault.errors import CorruptError, UnsupportedFormatError
+from safelight_vault.errors import CorruptError, DecodeError, UnsupportedFormatError
 from safelight_vault.format.crypto import SigningKey
 from safelight_vault.format.enrolment import (
     CERTIFICATE_SIZE_MAX,
@@ -125,6 +125,8 @@ def encode_root(root: Root, run_key: RunKey, body_id: bytes) -> SealedRoot:
 
 def decode_root(sealed: SealedRoot, run_key: RunKey) -> Root:
     """Open and decode a root with its open run key."""
+    if sealed.version == 0:
+        raise DecodeError("snapshot root: version 0")
     if sealed.version > ROOT_VERSION:
         raise UnsupportedFormatError(f"snapshot root version {sealed.version} is too new")
     key = run_key.committed_key(sealed.body_id, _LABEL, sealed.commitment)

@@ -11,6 +11,7 @@ from datetime import datetime
 from safelight_vault.errors import StoreUnreachableError
 from safelight_vault.store import Buffers, Head, LockMode, Store, Version
 from safelight_vault.store.backoff import Backoff
+from safelight_vault.store.facts import BucketFacts, facts_of
 
 
 class RetryingStore:
@@ -120,3 +121,7 @@ class RetryingStore:
     def now(self) -> datetime:
         """See :class:`Store`."""
         return self._backoff.call(self._inner.now)
+
+    def bucket_facts(self) -> BucketFacts:
+        """What the inner store knows of its bucket; all unknown if it lies in none."""
+        return self._backoff.call(lambda: facts_of(self._inner))

@@ -17,7 +17,8 @@ def decode(payload: memoryview, parameters: bytes, plain_size: int) -> bytes:
     """
     if parameters:
         raise DecodeError("zstd block: takes no parameters")
-    if not payload:
+    if not payload or plain_size == 0:
+        # Of an empty frame, zstandard would not look at what follows it.
         raise DecodeError("zstd block: empty")
     try:
         declared = zstandard.get_frame_parameters(payload).content_size

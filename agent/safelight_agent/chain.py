@@ -1,0 +1,105 @@
+"""The agent's own chain of one source: where it stands in the vault, and that nobody else grew it.
+
+The vault is asked, not the local state, because the state may be lost or an old copy. Two heads
+after one predecessor mean that this agent exists twice: both restore, and the agent stops
+(design section 4.10).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from safelight_agent.coverage import from_microseconds
+from safelight_agent.retention import PastSnapshot
+from safelight_vault.errors import CorruptError, RefusedError
+from safelight_vault.format.names import ID_SIZE, Kind, parse_name, prefix_of
+from safelight_vault.format.snapshot import NO_PREDECESSOR, Snapshot
+from safelight_vault.key_files import Trust
+from safelight_vault.reader import Head, HeadName, load_head
+from safelight_vault.store import Store
+
+PAST_SNAPSHOTS_MAX = 400
+"""Heads looked at to choose a retention class: somewhat more than a year of nights."""
+
+_SOURCE_LABEL = b"safelight/source-id/v1\x00"
+
+
+def source_id_of(vault_id: bytes, agent_id: bytes, source_name: str) -> bytes:
+    """The id under which a source's snapshots are listed; it does not tell the name."""
+    text = _SOURCE_LABEL + vault_id + agent_id + source_name.encode()
+    return hashlib.sha256(text).digest()[:ID_SIZE]
+
+
+class ForkedChainError(RefusedError):
+    """Two snapshots follow the same predecessor."""
+
+    remedy = (
+        "This agent's key is in use in two places (a cloned machine?). Stop one of them, enrol it "
+        "as an agent of its own, and run 'safelight-restore audit'. Both lines can be restored."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """The newest snapshot of a source and those before it, newest first."""
+
+    sequence: int
+    digest: bytes
+    past: tuple[Snapshot, ...]
+
+    def past_snapshots(self) -> list[PastSnapshot]:
+        """What the choice of a retention class looks at."""
+        return [
+            PastSnapshot(
+                from_microseconds(snapshot.created_us),
+                snapshot.retention_class,
+                snapshot.complete,
+                snapshot.suspect,
+            )
+            for snapshot in self.past
+        ]
+
+
+EMPTY = Chain(sequence=0, digest=NO_PREDECESSOR, past=())
+
+
+def read_chain(store: Store, trust: Trust, agent_id: bytes, source_id: bytes) -> Chain:
+    """The chain as the vault has it; ``ForkedChainError`` when its head is not one.
+
+    Heads that cannot be read are passed over when choosing a class, but the newest one must prove
+    itself: its digest is what the next snapshot is chained to.
+    """
+    names: dict[bytes, HeadName] = {}
+    for version in store.list_versions(prefix_of(Kind.SNAPSHOT, agent_id, source_id)):
+        if not version.is_delete_marker:
+            name = parse_name(version.name)
+            names.setdefault(name.digest, HeadName(name, version.version_id, version.size_bytes))
+    ordered = sorted(names.values(), key=lambda head: head.name.sequence or 0, reverse=True)
+    heads = _load(store, trust, ordered[:PAST_SNAPSHOTS_MAX])
+    if not heads:
+        if ordered:
+            raise CorruptError("no snapshot of this source can be read: the chain is not continued")
+        return EMPTY
+    newest = heads[0]
+    rivals = [head for head in heads if head.snapshot.sequence == newest.snapshot.sequence]
+    if len(rivals) > 1:
+        raise ForkedChainError(
+            f"the chain of this source has {len(rivals)} snapshots number "
+            f"{newest.snapshot.sequence}"
+        )
+    highest = ordered[0].name.sequence or 0
+    return Chain(
+        sequence=max(highest, newest.snapshot.sequence),
+        digest=newest.name.digest,
+        past=tuple(head.snapshot for head in heads),
+    )
+
+
+def _load(store: Store, trust: Trust, names: Sequence[HeadName]) -> list[Head]:
+    heads = []
+    for name in names:
+        try:
+            heads.append(load_head(store, name, trust))
+        except CorruptError:
+            continue
+    return heads

@@ -1,0 +1,68 @@
+"""Small finished packs and random directories, for tests of whatever contains or reads packs."""
+
+from collections.abc import Callable, Sequence
+
+from hypothesis import strategies as st
+
+from keys import DEDUP_KEYS, SOURCE_ID, agent_id, run_key, signing_key
+from safelight_vault.format.codec import encode_block
+from safelight_vault.format.pack import (
+    HEADER_SIZE_MAX,
+    SEALED_BLOCK_SIZE_MAX,
+    BlockRecord,
+    ChunkRecord,
+    Directory,
+    FinishedPack,
+    PackBuilder,
+    Stream,
+)
+
+CHUNKS = ((b"first chunk", b"second chunk"), (b"a chunk alone",), (b"\x00" * 300, b"last"))
+"""The chunks of each block of a sample pack."""
+
+
+def build_pack(
+    random_bytes: Callable[[int], bytes],
+    *,
+    blocks: Sequence[Sequence[bytes]] = CHUNKS,
+    run: str = "run",
+    signer: str = "agent",
+    owner: str = "agent",
+) -> FinishedPack:
+    """A finished pack of these blocks of chunks; ``owner`` is the agent that the header claims."""
+    builder = PackBuilder(
+        run_key=run_key(run),
+        pack_id=random_bytes(32),
+        agent_id=agent_id(owner),
+        source_id=SOURCE_ID,
+        stream=Stream.DATA,
+        epoch=1,
+    )
+    for chunks in blocks:
+        records = [ChunkRecord(DEDUP_KEYS.chunk_id(chunk), len(chunk)) for chunk in chunks]
+        builder.add_block(encode_block(b"".join(chunks), level=1), records)
+    return builder.finish(DEDUP_KEYS.index_key, signing_key(signer), random_bytes)
+
+
+def pack_bytes(pack: FinishedPack) -> bytes:
+    """The whole body of a pack."""
+    return b"".join(pack.body)
+
+
+def directories() -> st.SearchStrategy[Directory]:
+    """Directories within the limits of the format."""
+    chunks = st.builds(ChunkRecord, st.binary(min_size=32, max_size=32), st.integers(1, 1 << 20))
+    blocks = st.builds(
+        BlockRecord,
+        st.integers(17, SEALED_BLOCK_SIZE_MAX),
+        st.lists(chunks, max_size=4).map(tuple),
+    )
+    return st.builds(
+        Directory,
+        pack_id=st.binary(min_size=32, max_size=32),
+        source_id=st.binary(min_size=16, max_size=16),
+        stream=st.sampled_from(Stream),
+        epoch=st.integers(0, 2**32 - 1),
+        blocks_offset=st.integers(0, HEADER_SIZE_MAX),
+        blocks=st.lists(blocks, max_size=4).map(tuple),
+    )

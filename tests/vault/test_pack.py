@@ -1,0 +1,412 @@
+"""Packs open to what was sealed in them, block by block, and to nothing else."""
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keys import (
+    DEDUP_KEYS,
+    OTHER_VAULT_ID,
+    SOURCE_ID,
+    VAULT_ID,
+    CountingRandom,
+    agent_id,
+    fixed_bytes,
+    identity,
+    run_key,
+    signing_key,
+)
+from pack_samples import CHUNKS, build_pack, directories, pack_bytes
+from safelight_vault.errors import CorruptError, DecodeError
+from safelight_vault.format import pack as pack_module
+from safelight_vault.format import run_key as run_key_module
+from safelight_vault.format.chunk import CHUNK_SIZE_MAX
+from safelight_vault.format.codec import decode_block, encode_block
+from safelight_vault.format.crypto import SealKey
+from safelight_vault.format.pack import (
+    HEADER_SIZE_MAX,
+    SEALED_BLOCK_SIZE_MAX,
+    BlockOpener,
+    BlockRecord,
+    ChunkRecord,
+    Directory,
+    FinishedPack,
+    PackBuilder,
+    Stream,
+    decode_directory,
+    decode_pack_header,
+    directory_range,
+    encode_directory,
+    encode_pack_header,
+    open_directory,
+)
+from safelight_vault.format.padme import padme
+from safelight_vault.format.run_key import RECIPIENTS_MAX, RunKey
+from strictness import (
+    REFUSED,
+    outcome,
+    require_canonical,
+    require_exact_length,
+    require_only_vault_errors,
+    require_tamper_evident,
+)
+
+PLAIN = [b"".join(chunks) for chunks in CHUNKS]
+
+
+@pytest.fixture(scope="module")
+def pack() -> FinishedPack:
+    return build_pack(CountingRandom())
+
+
+def read_directory(
+    data: bytes, *, index_key: bytes = DEDUP_KEYS.index_key, agent: str = "agent"
+) -> Directory:
+    """As an agent without its index reads a pack: last four bytes, tail, header."""
+    offset, length = directory_range(len(data), data[-4:])
+    return open_directory(
+        data[:HEADER_SIZE_MAX],
+        data[offset : offset + length],
+        index_key=index_key,
+        key=signing_key(agent).verifying_key,
+    )
+
+
+def read_blocks(data: bytes) -> list[bytes]:
+    """As a restore reads a pack: header, run key, then blocks at the places it was told."""
+    header = decode_pack_header(data)
+    identities = {identity().recipient.fingerprint: identity()}
+    opener = BlockOpener.create(header, header.run_key.open(identities, VAULT_ID))
+    plain = []
+    offset = header.size_bytes
+    for number, block in enumerate(build_pack(CountingRandom()).directory.blocks):
+        sealed = data[offset : offset + block.sealed_length]
+        plain.append(decode_block(opener.open(number, sealed)))
+        offset += block.sealed_length
+    return plain
+
+
+def sealed_block(pack: FinishedPack, number: int) -> bytes:
+    return pack.body[1 + number]
+
+
+def opener_of(pack: FinishedPack, run: str = "run") -> BlockOpener:
+    return BlockOpener.create(decode_pack_header(pack.body[0]), run_key(run))
+
+
+# --- What comes back -------------------------------------------------------------------------
+
+
+@given(st.lists(st.lists(st.binary(min_size=1, max_size=300), min_size=1), max_size=3))
+def test_every_chunk_is_found_where_the_directory_says(blocks: list[list[bytes]]) -> None:
+    data = pack_bytes(build_pack(CountingRandom(), blocks=blocks))
+    directory = read_directory(data)
+    opener = BlockOpener.create(decode_pack_header(data), run_key())
+    places = list(directory.places())
+    assert len(places) == sum(map(len, blocks))
+    for chunk, place in zip((chunk for block in blocks for chunk in block), places, strict=True):
+        chunk_id, number, block_offset, block_length, offset, length = place
+        sealed = data[block_offset : block_offset + block_length]
+        assert decode_block(opener.open(number, sealed))[offset : offset + length] == chunk
+        assert chunk_id == DEDUP_KEYS.chunk_id(chunk)
+
+
+def test_a_restore_needs_only_an_identity(pack: FinishedPack) -> None:
+    assert read_blocks(pack_bytes(pack)) == PLAIN
+
+
+def test_an_agent_needs_only_the_dedup_key_for_the_directory(pack: FinishedPack) -> None:
+    directory = read_directory(pack_bytes(pack))
+    assert directory == pack.directory
+    assert (directory.source_id, directory.stream, directory.epoch) == (SOURCE_ID, Stream.DATA, 1)
+
+
+def test_the_name_is_the_hash_of_the_body(pack: FinishedPack) -> None:
+    data = pack_bytes(pack)
+    assert hashlib.sha256(data).digest() == pack.digest
+    assert len(data) == pack.size_bytes
+
+
+def test_the_builder_tells_where_each_block_lies() -> None:
+    builder = PackBuilder(
+        run_key=run_key(),
+        pack_id=fixed_bytes("pack"),
+        agent_id=agent_id(),
+        source_id=SOURCE_ID,
+        stream=Stream.PIXELS,
+        epoch=1,
+    )
+    frames = [encode_block(plain, level=1) for plain in PLAIN]
+    told = [builder.add_block(frame, []) for frame in frames]
+    assert builder.block_count == len(frames)
+    data = pack_bytes(builder.finish(DEDUP_KEYS.index_key, signing_key(), CountingRandom()))
+    opener = BlockOpener.create(decode_pack_header(data), run_key())
+    for (number, offset, length), frame in zip(told, frames, strict=True):
+        assert opener.open(number, data[offset : offset + length]) == frame
+
+
+@pytest.mark.parametrize("size", [0, 1, 5_000, 70_000, 300_000])
+def test_padding_reaches_a_padme_size(size: int) -> None:
+    blocks = [[fixed_bytes("noise", size)]] if size else []
+    pack = build_pack(CountingRandom(), blocks=blocks)
+    padding = pack.body[-2]
+    content = sum(map(len, pack.body)) - len(padding)
+    assert pack.size_bytes == content + len(padding) == padme(content)
+
+
+def test_the_same_data_sealed_twice_has_nothing_in_common() -> None:
+    random = CountingRandom()
+    one, other = build_pack(random), build_pack(random)
+    assert one.digest != other.digest
+    for mine, yours in zip(one.body[1:], other.body[1:], strict=True):
+        assert mine != yours
+    assert [block.chunks for block in one.directory.blocks] == [
+        block.chunks for block in other.directory.blocks
+    ]
+
+
+def test_nothing_that_was_stored_is_seen_in_the_bytes(pack: FinishedPack) -> None:
+    data = pack_bytes(pack)
+    for chunks in CHUNKS:
+        for chunk in chunks:
+            assert chunk not in data
+            assert DEDUP_KEYS.chunk_id(chunk) not in data
+    assert SOURCE_ID not in data
+
+
+def test_no_key_is_used_with_a_nonce_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[tuple[bytes, int]] = []
+
+    class SpyingSealKey(SealKey):
+        """Seals as the real one and remembers under which key and number."""
+
+        __slots__ = ("_spied",)
+
+        def __init__(self, key: bytes) -> None:
+            super().__init__(key)
+            self._spied = key
+
+        def seal(
+            self, number: int, plaintext: bytes | bytearray | memoryview, context: bytes
+        ) -> bytes:
+            used.append((self._spied, number))
+            return super().seal(number, plaintext, context)
+
+    monkeypatch.setattr(pack_module, "SealKey", SpyingSealKey)
+    monkeypatch.setattr(run_key_module, "SealKey", SpyingSealKey)
+    random = CountingRandom()
+    for _ in range(5):
+        for run in ("run", "other run"):
+            build_pack(random, run=run)
+    assert len(used) == 10 * (len(CHUNKS) + 1)
+    assert len(set(used)) == len(used)
+    assert len({key for key, _ in used}) == 10 * 2  # one for the blocks, one for the directory
+
+
+# --- What is refused -------------------------------------------------------------------------
+
+
+def test_swapped_blocks_do_not_open(pack: FinishedPack) -> None:
+    opener = opener_of(pack)
+    assert decode_block(opener.open(0, sealed_block(pack, 0))) == PLAIN[0]
+    for number, other in ((0, 1), (1, 0), (2, 0)):
+        with pytest.raises(CorruptError, match="seal is broken"):
+            opener.open(number, sealed_block(pack, other))
+
+
+@pytest.mark.parametrize("number", [1, 3, 1 << 20, (1 << 32) - 1])
+def test_a_block_does_not_open_under_another_number(pack: FinishedPack, number: int) -> None:
+    with pytest.raises(CorruptError, match="seal is broken"):
+        opener_of(pack).open(number, sealed_block(pack, 0))
+
+
+def test_a_block_of_another_pack_of_the_run_does_not_open(pack: FinishedPack) -> None:
+    other = build_pack(CountingRandom("other pack"))
+    with pytest.raises(CorruptError, match="seal is broken"):
+        opener_of(pack).open(0, sealed_block(other, 0))
+
+
+def test_a_header_does_not_open_under_another_run_key(pack: FinishedPack) -> None:
+    with pytest.raises(CorruptError, match="commitment"):
+        opener_of(pack, "other run")
+    header = decode_pack_header(pack.body[0])
+    with pytest.raises(CorruptError, match="commitment"):
+        BlockOpener.create(replace(header, commitment=bytes(32)), run_key())
+    with pytest.raises(CorruptError, match="commitment"):
+        BlockOpener.create(replace(header, pack_id=bytes(32)), run_key())
+
+
+def test_a_block_is_bound_to_its_vault(pack: FinishedPack) -> None:
+    elsewhere = replace(decode_pack_header(pack.body[0]), vault_id=OTHER_VAULT_ID)
+    with pytest.raises(CorruptError, match="seal is broken"):
+        BlockOpener.create(elsewhere, run_key()).open(0, sealed_block(pack, 0))
+
+
+def test_a_directory_signed_by_another_agent_is_refused() -> None:
+    for signer, owner in (("agent", "intruder"), ("intruder", "agent"), ("intruder", "intruder")):
+        data = pack_bytes(build_pack(CountingRandom(), signer=signer, owner=owner))
+        with pytest.raises(CorruptError, match="signed by another key"):
+            read_directory(data)
+    data = pack_bytes(build_pack(CountingRandom(), signer="intruder", owner="agent"))
+    with pytest.raises(CorruptError, match="signed by another key"):
+        read_directory(data, agent="intruder")
+
+
+def test_a_directory_does_not_open_under_another_index_key(pack: FinishedPack) -> None:
+    with pytest.raises(CorruptError, match="seal is broken"):
+        read_directory(pack_bytes(pack), index_key=fixed_bytes("other index key"))
+
+
+def test_a_directory_does_not_pass_for_that_of_another_pack(pack: FinishedPack) -> None:
+    other = build_pack(CountingRandom("other pack"))
+    with pytest.raises(CorruptError, match="signature"):
+        read_directory(b"".join((*pack.body[:-1], other.body[-1])))
+
+
+def test_every_flip_in_a_pack_is_refused_or_changes_nothing(pack: FinishedPack) -> None:
+    require_tamper_evident(read_directory, pack_bytes(pack))
+    require_tamper_evident(read_blocks, pack_bytes(pack))
+
+
+def test_every_flip_outside_the_padding_is_noticed_by_one_of_the_readers(
+    pack: FinishedPack,
+) -> None:
+    data = pack_bytes(pack)
+    padding_at = sum(map(len, pack.body[:-2]))
+    padding = range(padding_at, padding_at + len(pack.body[-2]))
+    for position in range(0, len(data), 7):
+        changed = bytearray(data)
+        changed[position] ^= 0x10
+        answers = [outcome(read, bytes(changed)) for read in (read_directory, read_blocks)]
+        assert (REFUSED in answers) == (position not in padding), f"flip at {position}"
+
+
+def test_a_cut_pack_has_no_directory(pack: FinishedPack) -> None:
+    data = pack_bytes(pack)
+    for length in range(4, len(data), 11):
+        assert outcome(read_directory, data[:length]) is REFUSED
+    assert outcome(read_directory, data + b"\x00") is REFUSED
+
+
+def test_a_block_that_opens_to_other_bytes_never_enters_a_pack(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class FaultySealKey(SealKey):
+        """As if a bit had fallen over in memory between compressing and sealing."""
+
+        __slots__ = ()
+
+        def seal(
+            self, number: int, plaintext: bytes | bytearray | memoryview, context: bytes
+        ) -> bytes:
+            return super().seal(number, bytes(plaintext[:-1]) + b"?", context)
+
+    monkeypatch.setattr(run_key_module, "SealKey", FaultySealKey)
+    with pytest.raises(CorruptError, match="check this host's memory"):
+        build_pack(CountingRandom())
+
+
+# --- The parts -------------------------------------------------------------------------------
+
+
+@given(directories())
+def test_a_directory_is_read_back(directory: Directory) -> None:
+    assert decode_directory(encode_directory(directory)) == directory
+
+
+@given(directories())
+def test_a_directory_lists_its_chunks_back_to_back(directory: Directory) -> None:
+    expected_offset = directory.blocks_offset
+    places = iter(directory.places())
+    for number, block in enumerate(directory.blocks):
+        offset = 0
+        for chunk in block.chunks:
+            assert next(places) == (
+                chunk.chunk_id,
+                number,
+                expected_offset,
+                block.sealed_length,
+                offset,
+                chunk.length,
+            )
+            offset += chunk.length
+        expected_offset += block.sealed_length
+    assert next(places, None) is None
+
+
+def test_a_directory_has_exactly_one_length_and_form(pack: FinishedPack) -> None:
+    data = encode_directory(pack.directory)
+    require_exact_length(decode_directory, data)
+    require_only_vault_errors(decode_directory, data)
+
+
+@given(st.binary(max_size=200))
+def test_foreign_directories_are_refused_or_canonical(data: bytes) -> None:
+    outcome(decode_directory, data)
+    require_canonical(decode_directory, encode_directory, data)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        BlockRecord(16, ()),
+        BlockRecord(SEALED_BLOCK_SIZE_MAX + 1, ()),
+        BlockRecord(100, (ChunkRecord(bytes(32), 0),)),
+        BlockRecord(100, (ChunkRecord(bytes(32), CHUNK_SIZE_MAX + 1),)),
+        BlockRecord(100, (ChunkRecord(bytes(32), CHUNK_SIZE_MAX),) * 3),
+    ],
+)
+def test_a_directory_beyond_the_limits_is_refused(block: BlockRecord, pack: FinishedPack) -> None:
+    with pytest.raises(DecodeError):
+        decode_directory(encode_directory(replace(pack.directory, blocks=(block,))))
+
+
+def test_a_directory_whose_blocks_begin_beyond_any_header_is_refused(pack: FinishedPack) -> None:
+    with pytest.raises(DecodeError, match="begin too late"):
+        late = replace(pack.directory, blocks_offset=HEADER_SIZE_MAX + 1)
+        decode_directory(encode_directory(late))
+
+
+def test_a_header_is_read_back_and_its_size_told(pack: FinishedPack) -> None:
+    header = decode_pack_header(pack_bytes(pack))
+    assert header.size_bytes == len(pack.body[0]) == pack.directory.blocks_offset
+    assert (header.vault_id, header.agent_id) == (VAULT_ID, agent_id())
+    assert header.pack_id == pack.directory.pack_id
+    assert header.run_key == run_key().sealed
+
+
+def test_the_longest_header_fits_its_limit() -> None:
+    recipients = [identity().recipient] * RECIPIENTS_MAX
+    crowded = RunKey.create(VAULT_ID, bytes(16), bytes(32), recipients)
+    data = encode_pack_header(VAULT_ID, bytes(32), agent_id(), bytes(32), crowded.sealed)
+    assert len(data) <= HEADER_SIZE_MAX
+    assert decode_pack_header(data + bytes(HEADER_SIZE_MAX)).run_key == crowded.sealed
+
+
+def test_a_cut_header_is_refused(pack: FinishedPack) -> None:
+    for length in range(len(pack.body[0])):
+        assert outcome(decode_pack_header, pack.body[0][:length]) is REFUSED
+
+
+@given(st.binary(max_size=300))
+def test_foreign_headers_raise_nothing_but_vault_errors(data: bytes) -> None:
+    outcome(decode_pack_header, data)
+    outcome(decode_pack_header, b"SAFELITE\x01\x01" + data)
+
+
+@given(st.integers(0, 2**33), st.binary(min_size=4, max_size=4) | st.just(b"\x00\x00\x00\x20"))
+def test_a_directory_lies_within_its_pack(size: int, footer: bytes) -> None:
+    found = outcome(lambda last: directory_range(size, last), footer)
+    if isinstance(found, tuple):
+        offset, length = found
+        assert offset > 0
+        assert offset + length == size
+
+
+@given(st.binary(max_size=4000))
+def test_foreign_packs_raise_nothing_but_vault_errors(data: bytes) -> None:
+    outcome(read_directory, data)
+    outcome(read_directory, data + (100).to_bytes(4, "big"))
