@@ -14,14 +14,12 @@ from safelight_agent.upload import WriterKeys
 from safelight_vault.errors import CorruptError, DecodeError
 from safelight_vault.format.index import IndexedPack, decode_index
 from safelight_vault.format.names import Kind, ObjectName, parse_name, prefix_of
-from safelight_vault.format.pack import HEADER_SIZE_MAX, directory_range, open_directory
+from safelight_vault.format.pack import open_directory
 from safelight_vault.format.place import Place
 from safelight_vault.objects import read_object
 from safelight_vault.store import Store, Version
 
 Warn = Callable[[str], None]
-
-_FOOTER_SIZE = 4
 
 
 @dataclass(slots=True)
@@ -141,23 +139,17 @@ def _read_segment(
 def _read_directory(
     store: Store, listed: _Listed, keys: WriterKeys, warn: Warn
 ) -> IndexedPack | None:
-    name = str(ObjectName(kind=Kind.PACK, owner=keys.agent_id, digest=listed.digest))
-    size = listed.size_bytes
+    name = ObjectName(kind=Kind.PACK, owner=keys.agent_id, digest=listed.digest)
     try:
-        if size <= _FOOTER_SIZE:
-            raise DecodeError("too short for a pack")
-        footer = store.get(name, listed.version_id, offset=size - _FOOTER_SIZE, length=_FOOTER_SIZE)
-        offset, length = directory_range(size, footer)
+        # The whole pack is read: only so do name and signature vouch for its blocks.
+        data, version_id = read_object(store, name, listed.version_id)
         directory = open_directory(
-            store.get(name, listed.version_id, length=min(HEADER_SIZE_MAX, size)),
-            store.get(name, listed.version_id, offset=offset, length=length),
-            index_key=keys.index_key,
-            key=keys.signing_key.verifying_key,
+            data, index_key=keys.index_key, key=keys.signing_key.verifying_key
         )
     except CorruptError as error:
         warn(f"pack passed over: {name}: {error.message}")
         return None
-    return IndexedPack(listed.digest, listed.version_id, size, directory)
+    return IndexedPack(listed.digest, version_id, len(data), directory)
 
 
 def _adopt(state: State, pack: IndexedPack, *, indexed: bool) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from safelight_agent.coverage import from_microseconds
 from safelight_agent.retention import PastSnapshot
-from safelight_vault.errors import CorruptError, RefusedError
+from safelight_vault.errors import CorruptError, DecodeError, RefusedError
 from safelight_vault.format.names import ID_SIZE, Kind, parse_name, prefix_of
 from safelight_vault.format.snapshot import NO_PREDECESSOR, Snapshot
 from safelight_vault.key_files import Trust
@@ -66,19 +66,21 @@ EMPTY = Chain(sequence=0, digest=NO_PREDECESSOR, past=())
 def read_chain(store: Store, trust: Trust, agent_id: bytes, source_id: bytes) -> Chain:
     """The chain as the vault has it; ``ForkedChainError`` when its head is not one.
 
-    Heads that cannot be read are passed over when choosing a class, but the newest one must prove
-    itself: its digest is what the next snapshot is chained to.
+    Only snapshots that prove themselves count: whoever can merely put objects must not be able to
+    choose the next sequence number, nor to stop the chain.
     """
     names: dict[bytes, HeadName] = {}
     for version in store.list_versions(prefix_of(Kind.SNAPSHOT, agent_id, source_id)):
-        if not version.is_delete_marker:
+        if version.is_delete_marker:
+            continue
+        try:
             name = parse_name(version.name)
-            names.setdefault(name.digest, HeadName(name, version.version_id, version.size_bytes))
+        except DecodeError:
+            continue  # a foreign object: the audit reports it, nothing follows it
+        names.setdefault(name.digest, HeadName(name, version.version_id, version.size_bytes))
     ordered = sorted(names.values(), key=lambda head: head.name.sequence or 0, reverse=True)
-    heads = _load(store, trust, ordered[:PAST_SNAPSHOTS_MAX])
+    heads = _load(store, trust, ordered)
     if not heads:
-        if ordered:
-            raise CorruptError("no snapshot of this source can be read: the chain is not continued")
         return EMPTY
     newest = heads[0]
     rivals = [head for head in heads if head.snapshot.sequence == newest.snapshot.sequence]
@@ -87,17 +89,19 @@ def read_chain(store: Store, trust: Trust, agent_id: bytes, source_id: bytes) ->
             f"the chain of this source has {len(rivals)} snapshots number "
             f"{newest.snapshot.sequence}"
         )
-    highest = ordered[0].name.sequence or 0
     return Chain(
-        sequence=max(highest, newest.snapshot.sequence),
+        sequence=newest.snapshot.sequence,
         digest=newest.name.digest,
         past=tuple(head.snapshot for head in heads),
     )
 
 
 def _load(store: Store, trust: Trust, names: Sequence[HeadName]) -> list[Head]:
-    heads = []
+    """The newest heads that prove themselves; a listed name alone counts for nothing."""
+    heads: list[Head] = []
     for name in names:
+        if len(heads) == PAST_SNAPSHOTS_MAX:
+            break
         try:
             heads.append(load_head(store, name, trust))
         except CorruptError:

@@ -14,16 +14,16 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
 from safelight_agent.metrics import Endpoint, ResultCollector, start_endpoint, write_textfile
 from safelight_agent.results import ResultStore, RunResult, failed_run
-from safelight_agent.schedule import CronSchedule, ScheduledSource, Scheduler
+from safelight_agent.schedule import ScheduledSource, Scheduler
 from safelight_vault.errors import VaultError
 
 _LOOK_SECONDS = 1.0
@@ -51,26 +51,27 @@ class EventLog(Protocol):
 
 def run_daemon(
     *,
-    schedules: Mapping[str, CronSchedule],
+    sources: Sequence[ScheduledSource],
+    time_zone: str,
     run_source: Callable[[str], RunResult],
     results: ResultStore,
     collector: ResultCollector,
     endpoint: tuple[str, int] | None,
     textfile: Path | None,
-    misfire_grace: timedelta,
     stop: threading.Event,
     now: Callable[[], datetime],
     notify_socket: str | None,
     watchdog_seconds: float | None,
     log: EventLog,
 ) -> int:
-    """Run the sources by their schedules until told to stop; returns the exit code.
+    """Run the sources by their schedules, which are in ``time_zone``, until told to stop.
 
     Called in the main thread (signals). ``run_source`` makes one backup and winds it up early when
     ``stop`` is set; its result is recorded here. ``endpoint`` is an address and a port;
     ``notify_socket`` and ``watchdog_seconds`` come from systemd (sd_notify(3)). Raises
-    ``ConfigurationError`` when the endpoint cannot be served. 0 after a stop that was asked for,
-    1 when the scheduler itself has died: the service manager then starts the daemon again.
+    ``ConfigurationError`` when the endpoint cannot be served. Returns the exit code: 0 after a stop
+    that was asked for, 1 when the scheduler itself has died, so that the service manager starts the
+    daemon again.
     """
     runs = _Runs(
         run_source=run_source,
@@ -81,22 +82,13 @@ def run_daemon(
         now=now,
         log=log,
     )
-    scheduler = Scheduler(
-        [
-            ScheduledSource(
-                source=source, schedule=schedule, last_started=runs.last_started(source)
-            )
-            for source, schedule in schedules.items()
-        ],
-        run=runs.run,
-        missed=runs.missed,
-        misfire_grace=misfire_grace,
-    )
+    scheduler = Scheduler(sources, time_zone=time_zone, run=runs.run, missed=runs.missed)
     with _stop_signals() as signals, _served(endpoint, collector) as server:
-        scheduler.start(now())
+        scheduler.start(now=now(), last_started=runs.last_started)
         try:
             notify_service_manager(notify_socket, "READY=1")
-            log.info("daemon_ready", sources=list(schedules), port=server and server.port)
+            names = [item.source for item in sources]
+            log.info("daemon_ready", sources=names, port=server and server.port)
             alive = _watch(
                 scheduler,
                 signals,

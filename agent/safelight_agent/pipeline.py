@@ -29,12 +29,14 @@ from safelight_agent.throttle import RateLimit
 from safelight_vault.dicom import DicomFacts
 from safelight_vault.format.catalogue import Instance, encode_instance
 from safelight_vault.format.manifest import (
+    PATH_LENGTH_MAX,
     DicomState,
     Entry,
     EntryKind,
     Hole,
     encode_entry,
     entry_key,
+    objection,
 )
 from safelight_vault.format.place import Place
 
@@ -126,14 +128,23 @@ class Pipeline:
             link_target=link_target if link_target is not None else found.link_target,
             xattrs=found.xattrs,
         )
+        self._record(found, entry, None, read_us=self._now_us())
+
+    def _record(
+        self, found: Found, entry: Entry, facts: DicomFacts | None, *, read_us: int
+    ) -> None:
+        limit = objection(entry)
+        if limit is not None:
+            self.fail(found.path, limit)
+            return
         key = entry_key(found.path)
-        self._files.put(key, found, encode_entry(entry), read_us=self._now_us())
-        self._files.put_instance(key, None)
+        self._files.put(key, found, encode_entry(entry), read_us=read_us)
+        self._files.put_instance(key, _instance_row(found.path, facts))
 
     def fail(self, path: bytes, reason: str) -> None:
         """A path that could not be read: listed, and the snapshot is incomplete."""
         self.counts.files_failed += 1
-        self._files.put_failure(entry_key(path), reason)
+        self._files.put_failure(entry_key(path[:PATH_LENGTH_MAX].rstrip(b"/")), reason)
         self._on_failure(path, reason)
 
     def add_stream(self, found: Found, read: Callable[[int], bytes]) -> None:
@@ -269,8 +280,7 @@ class Pipeline:
         )
         # An unstable file is never "unchanged": it is read again by the next run.
         read_us = 0 if read.unstable else self._now_us()
-        self._files.put(key, found, encode_entry(entry), read_us=read_us)
-        self._files.put_instance(key, _instance_row(found.path, read.facts))
+        self._record(found, entry, read.facts, read_us=read_us)
 
     def finish(self) -> None:
         """Read, pack and record everything that was added; packs may still be open."""

@@ -106,8 +106,8 @@ class TreeBuilder:
                 return list(zip(depth, placed, strict=True))
             for at, pages in enumerate(placed):
                 if len(pages) > ROOT_ENTRIES_MAX:
-                    levels[at] = inner_level(pages, self._store_page)
                     depth[at] += 1
+                    levels[at] = inner_level(pages, depth[at], self._store_page)
 
     def _store_page(self, page: bytes) -> bytes:
         chunk_id = self._keys.chunk_id(page)

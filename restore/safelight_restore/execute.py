@@ -127,6 +127,7 @@ class Execution:
         self._memory = 0
         self._unreached_reads = 0
         self._proven: list[Proven] = []
+        self._proven_bytes = 0
         self._settling = False
         self._bytes_done = self._bytes_total = 0
         self._files_done = self._files_total = self._files_resumed = 0
@@ -223,17 +224,20 @@ class Execution:
         self._files_done += len(failures)
         for failure in failures:
             self._workspace.drop_partial(b"%d" % failure.file)
-        self._proven += [item for item in items if isinstance(item, Proven)]
+        proven = [item for item in items if isinstance(item, Proven)]
+        self._proven += proven
+        self._proven_bytes += sum(item.row.size_bytes for item in proven)
         self._settle_if_many()
 
     def _settle_if_many(self) -> None:
-        size_bytes = sum(item.row.size_bytes for item in self._proven)
-        if not self._settling and (len(self._proven) >= _GROUP_FILES or size_bytes >= _GROUP_BYTES):
+        many = len(self._proven) >= _GROUP_FILES or self._proven_bytes >= _GROUP_BYTES
+        if many and not self._settling:
             self._settle()
 
     def _settle(self) -> None:
         """Let the files that are proven so far get their names, one group at a time."""
         group, self._proven = self._proven, []
+        self._proven_bytes = 0
         self._settling = True
         self._submit(self._settled, self._placer.settle, group)
 

@@ -5,16 +5,16 @@ it costs time (everything counts as never verified), so a damaged one is set asi
 with a warning, and a verification never fails for its sake.
 """
 
-import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from safelight_restore.database import Database, DatabaseDamagedError
+from safelight_vault.errors import IncompleteError
 
 _APPLICATION: Final = 0x534C564C
 _VERSION: Final = 1
@@ -22,8 +22,11 @@ _SCHEMA: Final = """
 CREATE TABLE packs (
     pack BLOB PRIMARY KEY, verified_us INTEGER NOT NULL, result TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE TEMPORARY TABLE wanted (pack BLOB PRIMARY KEY) WITHOUT ROWID;
 """
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER: Final = -1
+
+_Result = TypeVar("_Result")
 
 
 class VerifyResult(Enum):
@@ -48,51 +51,33 @@ class Ledger:
     __slots__ = ("_database", "_path", "warnings")
 
     def __init__(self, path: Path) -> None:
-        """Open the ledger, or begin one; the directory must exist."""
+        """Open the ledger, or begin one; the directory must exist.
+
+        ``LeaseHeldError`` if another verification uses it.
+        """
         self._path = path
         self.warnings: list[str] = []
-        self._database = self._open_or_begin()
+        self._database = self._open()
 
     def close(self) -> None:
         """Keep what was recorded and close the file."""
-        try:
-            self._database.commit()
-        except DatabaseDamagedError as error:
-            self._warn(error)
+        self.commit()
         self._database.close()
+
+    def commit(self) -> None:
+        """Make everything recorded so far last."""
+        self._guarded(self._commit)
 
     def record(self, pack: bytes, result: VerifyResult, *, now: datetime) -> None:
         """Remember that ``pack`` was verified at ``now`` (aware)."""
         row = (pack, _microseconds(now), result.value)
-        statement = "INSERT OR REPLACE INTO packs VALUES (?, ?, ?)"
-        try:
-            self._database.execute(statement, row)
-        except DatabaseDamagedError as error:
-            self._begin_anew(error)
-            self._database.execute(statement, row)
-
-    def commit(self) -> None:
-        """Make everything recorded so far last."""
-        try:
-            self._database.commit()
-        except DatabaseDamagedError as error:
-            self._begin_anew(error)
+        self._guarded(
+            lambda: self._database.execute("INSERT OR REPLACE INTO packs VALUES (?, ?, ?)", row)
+        )
 
     def last(self, pack: bytes) -> Verification | None:
         """The last verification of a pack."""
-        try:
-            rows = list(
-                self._database.rows(
-                    "SELECT verified_us, result FROM packs WHERE pack = ?", (pack,)
-                )
-            )
-        except DatabaseDamagedError as error:
-            self._begin_anew(error)
-            return None
-        if not rows:
-            return None
-        verified_us, result = rows[0]
-        return Verification(verified_at=_moment(verified_us), result=VerifyResult(result))
+        return self._guarded(lambda: self._last(pack))
 
     def order(self, packs: Iterable[bytes], *, now: datetime) -> list[bytes]:
         """The packs in the order of need: never verified first, then the longest ago.
@@ -101,45 +86,79 @@ class Ledger:
         the order of their names, so that the order is the same from run to run.
         """
         wanted = sorted(set(packs))
+        return self._guarded(lambda: sorted(wanted, key=lambda pack: self._age_key(pack, now)))
+
+    def _commit(self) -> None:
+        self._database.commit()
+
+    def _age_key(self, pack: bytes, now: datetime) -> int:
+        verified_us = self._database.value(
+            "SELECT verified_us FROM packs WHERE pack = ? AND verified_us <= ?",
+            (pack, _microseconds(now)),
+        )
+        return _NEVER if verified_us is None else int(verified_us)
+
+    def _last(self, pack: bytes) -> Verification | None:
+        for verified_us, result in self._database.rows(
+            "SELECT verified_us, result FROM packs WHERE pack = ?", (pack,)
+        ):
+            try:
+                verified_at = _EPOCH + timedelta(microseconds=verified_us)
+                return Verification(verified_at=verified_at, result=VerifyResult(result))
+            except (ValueError, TypeError, OverflowError) as error:
+                raise DatabaseDamagedError(f"{self._path}: {error}") from error
+        return None
+
+    def _guarded(self, action: Callable[[], _Result]) -> _Result:
+        """Do it; if the ledger turns out to be damaged, begin it anew and do it then."""
         try:
-            return self._order(wanted, now)
+            return action()
         except DatabaseDamagedError as error:
-            self._begin_anew(error)
-            return wanted
+            self._database.close()
+            self._set_aside(error)
+            self._database = self._begin()
+            return action()
 
-    def _order(self, wanted: list[bytes], now: datetime) -> list[bytes]:
-        self._database.execute("DELETE FROM wanted")
-        self._database.execute_many("INSERT INTO wanted VALUES (?)", ((pack,) for pack in wanted))
-        limit = _microseconds(now)
-        return [
-            bytes(pack)
-            for (pack,) in self._database.rows(
-                "SELECT w.pack FROM wanted w LEFT JOIN packs p ON p.pack = w.pack "
-                "AND p.verified_us <= ? ORDER BY p.verified_us NULLS FIRST, w.pack",
-                (limit,),
-            )
-        ]
-
-    def _open_or_begin(self) -> Database:
+    def _open(self) -> Database:
         if not self._path.exists():
             return self._begin()
-        return self._begin()
+        try:
+            return self._open_sound()
+        except DatabaseDamagedError as error:
+            self._set_aside(error)
+            return self._begin()
+
+    def _open_sound(self) -> Database:
+        database = Database.open(self._path, application=_APPLICATION, version=_VERSION)
+        try:
+            problem = database.value("PRAGMA quick_check(1)")
+            if problem != "ok":
+                raise DatabaseDamagedError(f"{self._path}: {problem}")
+        except BaseException:
+            database.close()
+            raise
+        return database
 
     def _begin(self) -> Database:
-        return Database.create(
-            self._path, _SCHEMA, application=_APPLICATION, version=_VERSION
+        return Database.create(self._path, _SCHEMA, application=_APPLICATION, version=_VERSION)
+
+    def _set_aside(self, error: DatabaseDamagedError) -> None:
+        aside = self._path.with_name(self._path.name + ".damaged")
+        try:
+            for suffix in ("-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    self._path.with_name(self._path.name + suffix).unlink()
+            self._path.rename(aside)
+        except OSError as failure:
+            raise IncompleteError(
+                f"the damaged verification ledger cannot be set aside: {failure.strerror}",
+                remedy=f"Remove {self._path} and run the command again.",
+            ) from failure
+        self.warnings.append(
+            f"the verification ledger was damaged and is begun anew, every pack counts as never "
+            f"verified; the old one is {aside} ({error.message})"
         )
-
-    def _begin_anew(self, error: DatabaseDamagedError) -> None:
-        raise error
-
-    def _warn(self, error: DatabaseDamagedError) -> None:
-        self.warnings.append(error.message)
 
 
 def _microseconds(moment: datetime) -> int:
-    return int(moment.astimezone(UTC).timestamp() * 1_000_000)
-
-
-def _moment(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
+    return (moment - _EPOCH) // timedelta(microseconds=1)

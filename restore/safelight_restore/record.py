@@ -5,6 +5,7 @@ its final name; every other state leads to another attempt in the next run, or i
 to the operator. Nothing ends as silently left out.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -70,23 +71,20 @@ class Record:
             "UPDATE files SET bytes_pending = bytes_pending - ? WHERE id = ?",
             ((count, number) for number, count in written.items()),
         )
-        complete = []
-        for number in written:
-            pending = self._database.value(
-                "SELECT bytes_pending FROM files WHERE id = ? AND state = 0", (number,)
-            )
-            if pending == 0:
-                complete.append(number)
-        return complete
+        complete = self._database.rows(
+            "SELECT id FROM files WHERE id IN (SELECT value FROM json_each(?)) "
+            "AND bytes_pending = 0 AND state = 0 ORDER BY id",
+            (json.dumps(list(written)),),
+        )
+        return [number for (number,) in complete]
 
     def rows(self, numbers: Sequence[int]) -> list[FileRow]:
         """The entries of these numbers."""
-        found: list[FileRow] = []
-        for number in numbers:
-            found += map(
-                file_row, self._database.rows("SELECT * FROM entries WHERE id = ?", (number,))
-            )
-        return found
+        found = self._database.rows(
+            "SELECT * FROM entries WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+            (json.dumps(list(numbers)),),
+        )
+        return [file_row(row) for row in found]
 
     def pending_files_without_bytes(self) -> Iterator[FileRow]:
         """Pending files that need nothing from the vault: empty ones, and such as are all hole."""

@@ -63,16 +63,16 @@ CREATE VIEW pending_writes AS
         w.offset, w.length
     FROM writes w CROSS JOIN files f ON f.id = w.file WHERE f.state = 0;
 CREATE TABLE reads (
-    id INTEGER PRIMARY KEY, pack INTEGER NOT NULL, first_file INTEGER NOT NULL,
+    first_file INTEGER NOT NULL, number INTEGER NOT NULL, pack INTEGER NOT NULL,
     memory_bytes INTEGER NOT NULL, sealed_bytes INTEGER NOT NULL, requests INTEGER NOT NULL,
     first_block_offset INTEGER NOT NULL, first_block_number INTEGER NOT NULL,
     first_block_length INTEGER NOT NULL, first_row_file INTEGER NOT NULL,
     first_file_offset INTEGER NOT NULL,
     last_block_offset INTEGER NOT NULL, last_block_number INTEGER NOT NULL,
     last_block_length INTEGER NOT NULL, last_row_file INTEGER NOT NULL,
-    last_file_offset INTEGER NOT NULL
-);
-CREATE INDEX reads_order ON reads (first_file, id);
+    last_file_offset INTEGER NOT NULL,
+    PRIMARY KEY (first_file, number)
+) WITHOUT ROWID;
 """
 
 

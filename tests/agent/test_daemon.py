@@ -17,10 +17,11 @@ import pytest
 import seconds_daemon
 from run_results import good_night
 from safelight_agent import daemon as daemon_module
+from safelight_agent.config_cron import parse_schedule
 from safelight_agent.daemon import notify_service_manager, run_daemon
 from safelight_agent.metrics import ResultCollector
 from safelight_agent.results import ResultStore, RunResult
-from safelight_agent.schedule import CronSchedule
+from safelight_agent.schedule import ScheduledSource
 from safelight_vault.errors import ConfigurationError
 
 
@@ -217,13 +218,17 @@ def run_until_stopped(
         return good_night(source, started=now())
 
     return run_daemon(
-        schedules={"ct": CronSchedule.parse("0 2 * * *", "UTC")},
+        sources=[
+            ScheduledSource(
+                source="ct", schedule=parse_schedule("0 2 * * *"), misfire_grace=timedelta(days=2)
+            )
+        ],
+        time_zone="UTC",
         run_source=run_source,
         results=results,
         collector=ResultCollector(results, ["ct"], version="1.2.3"),
         endpoint=endpoint,
         textfile=None,
-        misfire_grace=timedelta(days=2),
         stop=stop,
         now=now,
         notify_socket=None,

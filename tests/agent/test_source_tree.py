@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safelight_agent.source import Found, Scanned, Skipped, SourceVanishedError, Unreadable
 from safelight_agent.source.metadata import look_again
 from safelight_agent.source.tree import OPEN_DIRECTORIES_MAX, TreeOptions, TreeSource
-from safelight_vault.format.manifest import PATH_LENGTH_MAX, EntryKind
+from safelight_vault.format.manifest import PATH_LENGTH_MAX, XATTRS_MAX, EntryKind
 
 
 def scan(root: Path, options: TreeOptions | None = None) -> list[Scanned]:
@@ -314,6 +314,20 @@ def test_extended_attributes_are_read_in_order(tmp_path: Path) -> None:
     assert users_own(b"file") == [(b"user.arc", b""), (b"user.zone", b"\0\xff")]
     assert users_own(b"directory") == [(b"user.kind", b"study")]
     assert users_own(b"link") == []
+
+
+def test_more_attributes_than_an_entry_can_hold_make_a_file_unreadable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    many = [f"user.{number}" for number in range(XATTRS_MAX + 1)]  # more than ext4 can be given
+    listing = os.listxattr
+    monkeypatch.setattr(
+        os,
+        "listxattr",
+        lambda at, **more: many if str(at).endswith("file'") else listing(at, **more),
+    )
+    assert isinstance(scanned(tmp_path)[b"file"], Unreadable)
 
 
 def test_an_excluded_directory_is_never_opened(open_path: Path) -> None:

@@ -50,14 +50,19 @@ def administrator_fingerprint() -> bytes:
     return signing_key("administrator").verifying_key.fingerprint
 
 
-@cache
 def run_key(
     name: str = "run", *, recipients: tuple[str, ...] = ("first",), vault_id: bytes = VAULT_ID
 ) -> RunKey:
-    """An open run key, sealed to the identities of these names.
+    """An open run key, sealed to the identities of these names; the same one at every call.
 
-    Its id and secret are fixed; the stanzas are not, because HPKE draws its own randomness.
+    Its id and secret are fixed; the stanzas differ from process to process, because HPKE draws its
+    own randomness.
     """
+    return _run_key(name, recipients, vault_id)
+
+
+@cache
+def _run_key(name: str, recipients: tuple[str, ...], vault_id: bytes) -> RunKey:
     return RunKey.create(
         vault_id,
         fixed_bytes(f"run id {name}", ID_SIZE),
@@ -66,9 +71,13 @@ def run_key(
     )
 
 
-@cache
 def certificate(name: str = "agent", *, administrator: str = "administrator") -> bytes:
     """The certificate object of an agent, as the administrator of this name signs it."""
+    return _certificate(name, administrator)
+
+
+@cache
+def _certificate(name: str, administrator: str) -> bytes:
     agent = Certificate(
         label=name,
         verifying_key=signing_key(name).verifying_key,

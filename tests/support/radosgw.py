@@ -42,6 +42,7 @@ def running_radosgw(directory: Path) -> Iterator[S3Server]:
             tls_endpoint=f"https://localhost:{cluster.https_port}",
             ca_path=cluster.certificates.ca,
             ignores_conditional_writes=True,
+            loses_racing_extensions=False,
         )
 
 

@@ -25,6 +25,8 @@ class S3Server:
     ca_path: Path
     ignores_conditional_writes: bool
     """Accepts ``If-None-Match: *`` on an existing name and writes a second version (radosgw)."""
+    loses_racing_extensions: bool
+    """Of two extensions of one lock at once, the earlier date may stand in the end (SeaweedFS)."""
     access_key: str = ACCESS_KEY
     secret_key: str = SECRET_KEY
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))

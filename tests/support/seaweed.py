@@ -88,6 +88,7 @@ def running_seaweed(directory: Path) -> Iterator[S3Server]:
             tls_endpoint=f"https://localhost:{https}",
             ca_path=certificates.ca,
             ignores_conditional_writes=False,
+            loses_racing_extensions=True,
         )
     finally:
         stop(process)

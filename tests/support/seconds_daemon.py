@@ -15,10 +15,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from run_results import good_night
+from safelight_agent.config_cron import parse_schedule
 from safelight_agent.daemon import run_daemon
 from safelight_agent.metrics import ResultCollector
 from safelight_agent.results import ResultStore, RunResult
-from safelight_agent.schedule import CronSchedule
+from safelight_agent.schedule import ScheduledSource
 from safelight_vault.errors import StoreUnreachableError
 
 SOURCES = ("ct", "mr")
@@ -80,15 +81,18 @@ def main(state: Path, behaviour: str) -> int:
 
     results = ResultStore(state)
     collector = ResultCollector(results, SOURCES, version="1.2.3")
-    schedule = CronSchedule.parse("* * * * * *", "UTC")
+    schedule = parse_schedule("* * * * * *")
     return run_daemon(
-        schedules=dict.fromkeys(SOURCES, schedule),
+        sources=[
+            ScheduledSource(source=source, schedule=schedule, misfire_grace=timedelta(minutes=10))
+            for source in SOURCES
+        ],
+        time_zone="UTC",
         run_source=run_source,
         results=results,
         collector=collector,
         endpoint=("127.0.0.1", 0),
         textfile=state / "safelight.prom",
-        misfire_grace=timedelta(minutes=10),
         stop=stop,
         now=lambda: datetime.now(UTC),
         notify_socket=os.environ.get("NOTIFY_SOCKET"),

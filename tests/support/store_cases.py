@@ -69,6 +69,8 @@ class StoreCase:
     """Remove a version with the owner's rights; None where the host can always do so."""
     second_put_makes_a_version: bool = False
     """``If-None-Match`` is accepted and ignored: the vault goes by hash and VersionId."""
+    loses_racing_extensions: bool = False
+    """Of two extensions at once the earlier may win: commits must read their locks back."""
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def fresh(self) -> str:
@@ -173,6 +175,7 @@ def s3_case(server: S3Server, *, tls: bool) -> StoreCase:
         lay_delete_marker=lambda name: attacker.delete_object(Bucket=bucket, Key=key(name)),
         delete_version=delete_version,
         second_put_makes_a_version=server.ignores_conditional_writes,
+        loses_racing_extensions=server.loses_racing_extensions,
     )
 
 

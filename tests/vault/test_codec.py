@@ -153,7 +153,7 @@ def test_parameters_that_a_codec_does_not_take_are_refused(codec: int) -> None:
         decode_block(frame(codec, 5, payload, parameters=b"\x00"))
 
 
-@pytest.mark.parametrize("codec", sorted(set(range(256)) - set(CODECS))[:3] + [255])
+@pytest.mark.parametrize("codec", [min(set(range(256)) - set(CODECS)), 200, 255])
 def test_an_unknown_codec_is_unsupported_not_damage(codec: int) -> None:
     with pytest.raises(UnsupportedFormatError, match=f"block codec {codec} is newer"):
         decode_block(frame(codec, 5, b"abcde", parameters=bytes(PARAMETERS_SIZE_MAX)))

@@ -49,11 +49,13 @@ def check_all_answers(data: bytes) -> None:
 
 
 @given(data=st.binary(max_size=400), prefixed=st.booleans())
+@settings(deadline=None)
 def test_random_bytes_never_raise(data: bytes, *, prefixed: bool) -> None:
     check_all_answers(PREFIX + data if prefixed else data)
 
 
 @given(data=st.binary(max_size=200), syntax=st.sampled_from([samples.EXPLICIT_LITTLE, "1.2.840"]))
+@settings(deadline=None)
 def test_random_data_sets_never_raise(data: bytes, syntax: str) -> None:
     check_all_answers(samples.file(data, syntax=syntax))
 
@@ -64,7 +66,7 @@ def test_random_data_sets_never_raise(data: bytes, syntax: str) -> None:
         st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=6)), min_size=1, max_size=4
     ),
 )
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_changed_files_never_raise(original: bytes, changes: list[tuple[float, bytes]]) -> None:
     data = bytearray(original)
     for where, change in changes:
@@ -74,6 +76,7 @@ def test_changed_files_never_raise(original: bytes, changes: list[tuple[float, b
 
 
 @given(original=st.sampled_from(ORDINARY), part=st.floats(0, 1), tail=st.binary(max_size=16))
+@settings(deadline=None)
 def test_files_cut_anywhere_never_raise(original: bytes, part: float, tail: bytes) -> None:
     check_all_answers(original[: int(part * len(original))] + tail)
 

@@ -19,38 +19,27 @@ from keys import (
     run_key,
     signing_key,
 )
-from pack_samples import CHUNKS, build_pack, directories, pack_bytes
-from safelight_vault.errors import CorruptError, DecodeError
+from pack_samples import CHUNKS, build_pack, pack_bytes
+from safelight_vault.errors import CorruptError
 from safelight_vault.format import pack as pack_module
 from safelight_vault.format import run_key as run_key_module
-from safelight_vault.format.chunk import CHUNK_SIZE_MAX
 from safelight_vault.format.codec import decode_block, encode_block
 from safelight_vault.format.crypto import SealKey
 from safelight_vault.format.pack import (
     HEADER_SIZE_MAX,
-    SEALED_BLOCK_SIZE_MAX,
     BlockOpener,
-    BlockRecord,
-    ChunkRecord,
     Directory,
     FinishedPack,
     PackBuilder,
     Stream,
-    decode_directory,
     decode_pack_header,
     directory_range,
-    encode_directory,
-    encode_pack_header,
     open_directory,
 )
 from safelight_vault.format.padme import padme
-from safelight_vault.format.run_key import RECIPIENTS_MAX, RunKey
 from strictness import (
     REFUSED,
     outcome,
-    require_canonical,
-    require_exact_length,
-    require_only_vault_errors,
     require_tamper_evident,
 )
 
@@ -267,8 +256,8 @@ def test_a_directory_does_not_pass_for_that_of_another_pack(pack: FinishedPack) 
 
 
 def test_every_flip_in_a_pack_is_refused_or_changes_nothing(pack: FinishedPack) -> None:
-    require_tamper_evident(read_directory, pack_bytes(pack))
-    require_tamper_evident(read_blocks, pack_bytes(pack))
+    require_tamper_evident(read_directory, pack_bytes(pack), every=5)
+    require_tamper_evident(read_blocks, pack_bytes(pack), every=5)
 
 
 def test_every_flip_outside_the_padding_is_noticed_by_one_of_the_readers(
@@ -277,7 +266,7 @@ def test_every_flip_outside_the_padding_is_noticed_by_one_of_the_readers(
     data = pack_bytes(pack)
     padding_at = sum(map(len, pack.body[:-2]))
     padding = range(padding_at, padding_at + len(pack.body[-2]))
-    for position in range(0, len(data), 7):
+    for position in range(0, len(data), 11):
         changed = bytearray(data)
         changed[position] ^= 0x10
         answers = [outcome(read, bytes(changed)) for read in (read_directory, read_blocks)]
@@ -307,103 +296,6 @@ def test_a_block_that_opens_to_other_bytes_never_enters_a_pack(
     monkeypatch.setattr(run_key_module, "SealKey", FaultySealKey)
     with pytest.raises(CorruptError, match="check this host's memory"):
         build_pack(CountingRandom())
-
-
-# --- The parts -------------------------------------------------------------------------------
-
-
-@given(directories())
-def test_a_directory_is_read_back(directory: Directory) -> None:
-    assert decode_directory(encode_directory(directory)) == directory
-
-
-@given(directories())
-def test_a_directory_lists_its_chunks_back_to_back(directory: Directory) -> None:
-    expected_offset = directory.blocks_offset
-    places = iter(directory.places())
-    for number, block in enumerate(directory.blocks):
-        offset = 0
-        for chunk in block.chunks:
-            assert next(places) == (
-                chunk.chunk_id,
-                number,
-                expected_offset,
-                block.sealed_length,
-                offset,
-                chunk.length,
-            )
-            offset += chunk.length
-        expected_offset += block.sealed_length
-    assert next(places, None) is None
-
-
-def test_a_directory_has_exactly_one_length_and_form(pack: FinishedPack) -> None:
-    data = encode_directory(pack.directory)
-    require_exact_length(decode_directory, data)
-    require_only_vault_errors(decode_directory, data)
-
-
-@given(st.binary(max_size=200))
-def test_foreign_directories_are_refused_or_canonical(data: bytes) -> None:
-    outcome(decode_directory, data)
-    require_canonical(decode_directory, encode_directory, data)
-
-
-@pytest.mark.parametrize(
-    "block",
-    [
-        BlockRecord(16, ()),
-        BlockRecord(SEALED_BLOCK_SIZE_MAX + 1, ()),
-        BlockRecord(100, (ChunkRecord(bytes(32), 0),)),
-        BlockRecord(100, (ChunkRecord(bytes(32), CHUNK_SIZE_MAX + 1),)),
-        BlockRecord(100, (ChunkRecord(bytes(32), CHUNK_SIZE_MAX),) * 3),
-    ],
-)
-def test_a_directory_beyond_the_limits_is_refused(block: BlockRecord, pack: FinishedPack) -> None:
-    with pytest.raises(DecodeError):
-        decode_directory(encode_directory(replace(pack.directory, blocks=(block,))))
-
-
-def test_a_directory_whose_blocks_begin_beyond_any_header_is_refused(pack: FinishedPack) -> None:
-    with pytest.raises(DecodeError, match="begin too late"):
-        late = replace(pack.directory, blocks_offset=HEADER_SIZE_MAX + 1)
-        decode_directory(encode_directory(late))
-
-
-def test_a_header_is_read_back_and_its_size_told(pack: FinishedPack) -> None:
-    header = decode_pack_header(pack_bytes(pack))
-    assert header.size_bytes == len(pack.body[0]) == pack.directory.blocks_offset
-    assert (header.vault_id, header.agent_id) == (VAULT_ID, agent_id())
-    assert header.pack_id == pack.directory.pack_id
-    assert header.run_key == run_key().sealed
-
-
-def test_the_longest_header_fits_its_limit() -> None:
-    recipients = [identity().recipient] * RECIPIENTS_MAX
-    crowded = RunKey.create(VAULT_ID, bytes(16), bytes(32), recipients)
-    data = encode_pack_header(VAULT_ID, bytes(32), agent_id(), bytes(32), crowded.sealed)
-    assert len(data) <= HEADER_SIZE_MAX
-    assert decode_pack_header(data + bytes(HEADER_SIZE_MAX)).run_key == crowded.sealed
-
-
-def test_a_cut_header_is_refused(pack: FinishedPack) -> None:
-    for length in range(len(pack.body[0])):
-        assert outcome(decode_pack_header, pack.body[0][:length]) is REFUSED
-
-
-@given(st.binary(max_size=300))
-def test_foreign_headers_raise_nothing_but_vault_errors(data: bytes) -> None:
-    outcome(decode_pack_header, data)
-    outcome(decode_pack_header, b"SAFELITE\x01\x01" + data)
-
-
-@given(st.integers(0, 2**33), st.binary(min_size=4, max_size=4) | st.just(b"\x00\x00\x00\x20"))
-def test_a_directory_lies_within_its_pack(size: int, footer: bytes) -> None:
-    found = outcome(lambda last: directory_range(size, last), footer)
-    if isinstance(found, tuple):
-        offset, length = found
-        assert offset > 0
-        assert offset + length == size
 
 
 @given(st.binary(max_size=4000))

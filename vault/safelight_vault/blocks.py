@@ -5,12 +5,14 @@ damaged version of a pack is left for a sound one of the same name, if there is 
 block spoils nothing but itself. Safe to call from several threads.
 """
 
+import functools
 import hashlib
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from safelight_vault.errors import (
     CorruptError,
@@ -40,6 +42,8 @@ _FIRST_HEADER_READ = 8 << 10
 _HASH_RANGE = 8 << 20
 _PACKS_OPEN = 256
 _BLOCKS_KEPT = 16
+
+_Result = TypeVar("_Result")
 
 
 class ReferenceMap:
@@ -101,33 +105,52 @@ class RunKeyRing:
         self._keys: OrderedDict[bytes, RunKey] = OrderedDict()
         self._lock = threading.Lock()
 
-    def open(self, sealed: SealedRunKey) -> RunKey:
-        """The run key; ``WrongIdentityError`` when neither stanza nor grant is for us."""
-        with self._lock:
-            key = self._keys.get(sealed.run_id)
-            if key is not None:
-                return key
-        try:
-            key = sealed.open(self._identities, self._vault_id)
-        except (WrongIdentityError, CorruptError) as error:
-            key = self._open_grant(sealed.run_id, error)
-        with self._lock:
-            self._keys[sealed.run_id] = key
-            if len(self._keys) > _PACKS_OPEN:
-                self._keys.popitem(last=False)
-        return key
+    def use(self, sealed: SealedRunKey, attempt: Callable[[RunKey], _Result]) -> _Result:
+        """What ``attempt`` makes of the run key; it must check a commitment to that key.
 
-    def _open_grant(self, run_id: bytes, failure: VaultError) -> RunKey:
-        for version in self._store.list_versions(prefix_of(Kind.KEY_GRANT, run_id)):
+        Stanzas do not tell who sealed them, so a key counts (and is kept for the other objects of
+        its run) only once a commitment has confirmed it. Keys at hand come first, then the stanzas
+        of the object itself, then grants. ``WrongIdentityError`` when none of them is for us.
+        """
+        failure: VaultError | None = None
+        for candidate in self._candidates(sealed):
             try:
-                name = parse_name(version.name)
-                data, _ = read_object(self._store, name, version.version_id)
-                granted = decode_grant(data, self._vault_id)
-                if granted.run_id == run_id:
-                    return granted.open(self._identities, self._vault_id)
-            except (CorruptError, WrongIdentityError):
+                key = candidate()
+                result = attempt(key)
+            except (CorruptError, WrongIdentityError) as error:
+                failure = _worse(failure, error)
                 continue
-        raise failure
+            with self._lock:
+                self._keys[sealed.run_id] = key
+                if len(self._keys) > _PACKS_OPEN:
+                    self._keys.popitem(last=False)
+            return result
+        raise failure or WrongIdentityError("no identity is at hand")
+
+    def _candidates(self, sealed: SealedRunKey) -> Iterator[Callable[[], RunKey]]:
+        with self._lock:
+            known = self._keys.get(sealed.run_id)
+        if known is not None:
+            yield lambda: known
+        yield lambda: sealed.open(self._identities, self._vault_id)
+        for version in self._store.list_versions(prefix_of(Kind.KEY_GRANT, sealed.run_id)):
+            if not version.is_delete_marker:
+                yield functools.partial(self._open_grant, version, sealed.run_id)
+
+    def _open_grant(self, version: Version, run_id: bytes) -> RunKey:
+        name = parse_name(version.name)
+        data, _ = read_object(self._store, name, version.version_id)
+        granted = decode_grant(data, self._vault_id)
+        if granted.run_id != run_id:
+            raise CorruptError(f"{name}: the grant of another run")
+        return granted.open(self._identities, self._vault_id)
+
+
+def _worse(first: VaultError | None, second: VaultError) -> VaultError:
+    """The failure to tell of: damage to what is for us says more than a stanza for others."""
+    if first is None or isinstance(first, WrongIdentityError):
+        return second if not isinstance(second, WrongIdentityError) or first is None else first
+    return first
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +272,9 @@ class BlockSource:
             # Seven or more recipients make a longer header.
             whole = min(HEADER_SIZE_MAX, size)
             header = decode_pack_header(self._store.get(str(name), version_id, length=whole))
-        opener = BlockOpener.create(header, self._run_keys.open(header.run_key))
+        opener = self._run_keys.use(
+            header.run_key, lambda run_key: BlockOpener.create(header, run_key)
+        )
         return _OpenPack(name, version_id, opener)
 
     def _read_elsewhere(

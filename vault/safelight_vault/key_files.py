@@ -8,6 +8,7 @@ the bucket (design section 4.8).
 
 import hashlib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -116,7 +117,8 @@ def write_trust(path: Path, trust: Trust) -> None:
 def read_trust(path: Path) -> Trust:
     """Read the public trust file; it names at least one recipient."""
     values = _read(path, "safelight-trust", secret=False)
-    names = sorted(name for name in values if name.startswith("recipient_"))
+    names = [name for name in values if name.startswith("recipient_")]
+    names.sort(key=lambda name: (len(name), name))  # by number: 2 before 10
     recipients = tuple(Recipient(_hex(path, values, name, 1216)) for name in names)
     if not recipients:
         raise ConfigurationError(f"{path}: names no recipient")
@@ -186,7 +188,8 @@ def _read(path: Path, kind: str, *, secret: bool) -> dict[str, str]:
         raise ConfigurationError(f"{path} is not a Safelight key file") from error
     if values.pop("kind", None) != kind:
         raise ConfigurationError(f"{path} is not a key file of the kind {kind!r}")
-    if values.pop("version", None) != 1:
+    version = values.pop("version", None)
+    if isinstance(version, bool) or version != 1:
         raise ConfigurationError(f"{path} has a version that this program does not know")
     checksum = values.pop("checksum", None)
     if not all(isinstance(value, str) for value in values.values()):
@@ -197,10 +200,10 @@ def _read(path: Path, kind: str, *, secret: bool) -> dict[str, str]:
 
 
 def _hex(path: Path, values: Mapping[str, str], name: str, size: int) -> bytes:
-    try:
-        data = bytes.fromhex(values[name])
-    except (KeyError, ValueError) as error:
-        raise ConfigurationError(f"{path}: field {name!r} is missing or not hexadecimal") from error
+    text = values.get(name, "")
+    if not re.fullmatch(r"([0-9a-f]{2})+", text):
+        raise ConfigurationError(f"{path}: field {name!r} is missing or not hexadecimal")
+    data = bytes.fromhex(text)
     if len(data) != size:
         raise ConfigurationError(f"{path}: field {name!r} has {len(data)} bytes, not {size}")
     return data

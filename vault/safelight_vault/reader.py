@@ -94,7 +94,7 @@ def load_head(
 
 
 def load_table(
-    store: Store, head: Head, *, on_tamper: OnTamper | None = None
+    store: Store, vault_id: bytes, head: Head, *, on_tamper: OnTamper | None = None
 ) -> tuple[Table, list[Reference]]:
     """The verified reference table of a snapshot, and references to itself and the snapshot."""
     snapshot = head.snapshot
@@ -103,6 +103,8 @@ def load_table(
     )
     framed, table = decode_table(data)
     framed.verified_body(head.certificate.verifying_key)
+    if framed.vault_id != vault_id:
+        raise CorruptError(f"{snapshot.table.name}: it belongs to another vault")
     mine = (snapshot.agent_id, snapshot.source_id, snapshot.sequence)
     if (table.agent_id, table.source_id, table.sequence) != mine:
         raise CorruptError(f"{snapshot.table.name}: the table of another snapshot")
@@ -117,13 +119,14 @@ def iterate_references(
     store: Store, vault_id: bytes, table: Table, *, on_tamper: OnTamper | None = None
 ) -> Iterator[Reference]:
     """Every object that a table names, segment by segment, in upload order."""
-    count = 0
+    count = size_bytes = 0
     for segment in table.segments:
         data, _ = read_object(store, segment.name, segment.version_id, on_tamper=on_tamper)
         for reference in decode_segment(data, vault_id):
             count += 1
+            size_bytes += reference.size_bytes
             yield reference
-    if count != table.object_count:
+    if (count, size_bytes) != (table.object_count, table.size_bytes):
         raise CorruptError(
             f"the reference table promises {table.object_count} objects, not {count}"
         )
@@ -165,6 +168,14 @@ def load_configuration(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A stretch of a manifest that cannot be read: the first path it held, and why."""
+
+    path: bytes
+    reason: str
+
+
 class OpenSnapshot:
     """A snapshot with its root opened by an identity: its tables, and the blocks they name."""
 
@@ -181,6 +192,23 @@ class OpenSnapshot:
         load = self.blocks.load_chunk
         for key, value in read_tree(self.root.manifest, load, start=start, stop=stop):
             yield decode_entry(key, value, load)
+
+    def entries_or_damage(self) -> Iterator[Entry | Damage]:
+        """All entries in order; what cannot be read is told in its place and passed over."""
+        damage: list[Damage] = []
+
+        def note(key: bytes, error: CorruptError) -> None:
+            damage.append(Damage(key.replace(b"\x00", b"/"), error.message))
+
+        load = self.blocks.load_chunk
+        for key, value in read_tree(self.root.manifest, load, on_damage=note):
+            yield from damage
+            damage.clear()
+            try:
+                yield decode_entry(key, value, load)
+            except CorruptError as error:
+                note(key, error)
+        yield from damage
 
     def entry(self, path: bytes) -> Entry | None:
         """The entry of one path."""
@@ -218,8 +246,8 @@ def open_snapshot(
     """Open a snapshot with an identity; reads its root and its reference table, no pack."""
     run_keys = RunKeyRing(store, trust.vault_id, identities)
     sealed = head.snapshot.root
-    root = decode_root(sealed, run_keys.open(sealed.run_key))
-    table, _ = load_table(store, head, on_tamper=on_tamper)
+    root = run_keys.use(sealed.run_key, lambda key: decode_root(sealed, key))
+    table, _ = load_table(store, trust.vault_id, head, on_tamper=on_tamper)
     references = ReferenceMap(iterate_references(store, trust.vault_id, table, on_tamper=on_tamper))
     blocks = BlockSource(store, references, run_keys, on_tamper=on_tamper)
     return OpenSnapshot(head, root, references, blocks)

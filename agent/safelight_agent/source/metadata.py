@@ -20,7 +20,7 @@ from safelight_agent.source import (
     reason_of,
 )
 from safelight_vault.errors import ConfigurationError
-from safelight_vault.format.manifest import PATH_LENGTH_MAX, EntryKind
+from safelight_vault.format.manifest import PATH_LENGTH_MAX, XATTRS_MAX, EntryKind
 
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _STEP_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -120,6 +120,8 @@ def _xattrs(target: int | bytes) -> tuple[tuple[bytes, bytes], ...]:
         raise
     if not names:
         return ()
+    if len(names) > XATTRS_MAX:
+        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
     found = []
     for name in sorted(map(os.fsencode, names)):
         try:

@@ -10,7 +10,8 @@ more: it is XORed into a public table, and published attacks recover such seeds.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from pyfastcdc import FastCDC
 
@@ -19,7 +20,7 @@ from safelight_agent.split.cuts import CHUNK_SIZE_MAX, KIB, MIB
 SEED_MAX = 2**63 - 1
 """Largest seed: pyfastcdc shifts it left by one bit within 64."""
 
-_NORMALIZED_CHUNKING = 2
+_NORMALIZED_CHUNKING: Final = 2
 """How strongly lengths are drawn towards the average: measured on random bytes, a standard
 deviation of 0.31 MiB instead of 0.98 without, at the same speed, and still one new chunk after an
 insertion. Lengths that vary less also tell less."""
@@ -35,7 +36,7 @@ class ContentCutter:
     boundaries, which do not move with the bytes, to runs without any variety.
     """
 
-    seed: int
+    seed: int = field(repr=False)
     minimum: int = 256 * KIB
     average: int = 1 * MIB
     maximum: int = CHUNK_SIZE_MAX

@@ -5,29 +5,23 @@ is empty, and none that leaves this package is longer than ``CHUNK_SIZE_MAX``.
 """
 
 from dataclasses import dataclass
-from enum import Enum
+
+from safelight_vault.format.chunk import CHUNK_SIZE_MAX
+from safelight_vault.format.pack import Stream
+
+__all__ = ["CHUNK_SIZE_MAX", "KIB", "MIB", "Cut", "Stream"]
 
 KIB = 1024
 MIB = 1024 * KIB
 
-CHUNK_SIZE_MAX = 8 * MIB
-"""Longest chunk in bytes: what a worker holds in memory several times over."""
-
-
-class Stream(Enum):
-    """A pack holds chunks of one stream, so that what is read together lies together."""
-
-    HEADERS = "headers"
-    """DICOM without its pixels: small, nearly equal within a series, edited by the PACS."""
-    PIXELS = "pixels"
-    """Values of Pixel Data: large, never edited."""
-    DATA = "data"
-    """Everything else."""
-
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A run of bytes of one file that becomes one chunk."""
+    """A run of bytes of one file that becomes one chunk.
+
+    ``stream`` is HEADERS for DICOM without its pixels (small, nearly equal within a series, edited
+    by the PACS), PIXELS for the value of Pixel Data (large, never edited), DATA for all else.
+    """
 
     offset: int
     length: int

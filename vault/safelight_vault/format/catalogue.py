@@ -48,7 +48,7 @@ def encode_instance(instance: Instance) -> tuple[bytes, bytes]:
     """
     fields = [_clip(getattr(instance, name)) for name in _KEY_FIELDS]
     fields.append(entry_key(instance.path))
-    key = b"".join(field.replace(b"\x00", b"\x00\x01") + b"\x00\x00" for field in fields)
+    key = b"".join(_escape(field) + b"\x00\x00" for field in fields)
     writer = Writer()
     for name in _VALUE_FIELDS:
         writer.var(_clip(getattr(instance, name)), TEXT_SIZE_MAX)
@@ -57,7 +57,7 @@ def encode_instance(instance: Instance) -> tuple[bytes, bytes]:
 
 def patient_prefix(patient_id: str) -> bytes:
     """The beginning of all keys of one patient."""
-    return _clip(patient_id).replace(b"\x00", b"\x00\x01") + b"\x00\x00"
+    return _escape(_clip(patient_id)) + b"\x00\x00"
 
 
 def decode_instance(key: bytes, value: bytes) -> Instance:
@@ -75,7 +75,14 @@ def decode_instance(key: bytes, value: bytes) -> Instance:
         texts = {name: plain[at].decode("utf-8") for at, name in enumerate(_KEY_FIELDS)}
     except UnicodeDecodeError as error:
         raise DecodeError("catalogue: an identifier is not UTF-8") from error
-    return Instance(path=entry_path(plain[-1]), **texts, **values)
+    instance = Instance(path=entry_path(plain[-1]), **texts, **values)
+    if encode_instance(instance)[0] != key:
+        raise DecodeError("catalogue: a key is not in its one form")
+    return instance
+
+
+def _escape(field: bytes) -> bytes:
+    return field.replace(b"\x00", b"\x00\x01")
 
 
 def _clip(text: str) -> bytes:

@@ -93,6 +93,10 @@ def decode_configuration(
         ),
     )
     reader.end()
+    sealed_to = [stanza.recipient for stanza in configuration.dedup_key]
+    recipients = [recipient.fingerprint for recipient in configuration.recipients]
+    if not recipients or sealed_to != recipients:
+        raise reader.fail("the dedup key is not sealed to exactly the recipients")
     require_administrator(framed, configuration.administrator, vault_id, administrator_fingerprint)
     return configuration
 

@@ -21,9 +21,13 @@ from safelight_vault.format.wire import Reader, Writer
 
 PATH_LENGTH_MAX = 65_536
 """Longest path in bytes; longer ones are listed as failed by the agent."""
-COMPONENT_LENGTH_MAX = 255
+COMPONENT_LENGTH_MAX = 1024
+"""Longest file name: 255 characters of some file systems are more bytes than that."""
+XATTR_NAME_MAX = 255
 XATTRS_MAX = 256
 XATTR_VALUE_MAX = 65_536
+XATTRS_SIZE_MAX = 1 << 20
+"""Most bytes of all extended attributes of one file, names and values."""
 EXTENTS_MAX = 16 << 20
 """Most extents of one file: with chunks of 1 MiB on average, 16 TiB."""
 EXTENTS_INLINE_MAX = 8192
@@ -101,6 +105,22 @@ def entry_path(key: bytes) -> bytes:
     return key.replace(b"\x00", b"/")
 
 
+def objection(entry: Entry) -> str | None:
+    """Why an entry cannot be stored (a limit of the format), or None."""
+    if len(entry.path) > PATH_LENGTH_MAX or len(entry.link_target) > PATH_LENGTH_MAX:
+        return f"its path or link target is longer than {PATH_LENGTH_MAX} bytes"
+    if any(len(part) > COMPONENT_LENGTH_MAX for part in entry.path.split(b"/")):
+        return f"its name is longer than {COMPONENT_LENGTH_MAX} bytes"
+    sizes = [(len(name), len(value)) for name, value in entry.xattrs]
+    if (
+        len(sizes) > XATTRS_MAX
+        or any(name > XATTR_NAME_MAX or value > XATTR_VALUE_MAX for name, value in sizes)
+        or sum(name + value for name, value in sizes) > XATTRS_SIZE_MAX
+    ):
+        return "its extended attributes exceed the limits of the format"
+    return None
+
+
 _INLINE = 0
 _SPILLED = 1
 _HOLE = 0
@@ -120,7 +140,7 @@ def encode_entry(entry: Entry) -> bytes:
     writer.var(entry.link_target, PATH_LENGTH_MAX)
     writer.u32(len(entry.xattrs))
     for name, value in entry.xattrs:
-        writer.var(name, COMPONENT_LENGTH_MAX)
+        writer.var(name, XATTR_NAME_MAX)
         writer.var(value, XATTR_VALUE_MAX)
     if entry.kind is EntryKind.FILE:
         writer.fixed(entry.sha256, DIGEST_SIZE)
@@ -152,6 +172,8 @@ def read_extents(reader: Reader) -> tuple[Place | Hole, ...]:
             extents.append(read_place(reader))
         elif form == _HOLE:
             extents.append(Hole(reader.u64()))
+            if extents[-1].length == 0:
+                raise reader.fail("an empty hole")
         else:
             raise reader.fail(f"extent form {form}")
     return tuple(extents)
@@ -176,9 +198,14 @@ def decode_entry(key: bytes, value: bytes, load_chunk: Callable[[Place], bytes])
     }
     link_target = reader.var(PATH_LENGTH_MAX)
     xattrs = tuple(
-        (reader.var(COMPONENT_LENGTH_MAX), reader.var(XATTR_VALUE_MAX))
+        (reader.var(XATTR_NAME_MAX), reader.var(XATTR_VALUE_MAX))
         for _ in range(reader.count(XATTRS_MAX))
     )
+    if sum(len(name) + len(value) for name, value in xattrs) > XATTRS_SIZE_MAX:
+        raise reader.fail("extended attributes exceed the limit")
+    is_link = kind in (EntryKind.SYMLINK, EntryKind.HARD_LINK)
+    if bool(link_target) != is_link or (kind is not EntryKind.FILE and fields["size_bytes"]):
+        raise reader.fail(f"a {kind.name.lower()} with the fields of another kind")
     sha256 = b""
     extents: tuple[Place | Hole, ...] = ()
     if kind is EntryKind.FILE:
@@ -213,6 +240,8 @@ def _read_extent_forms(
         chunk = Reader(load_chunk(read_place(reader)), "extent list")
         extents.extend(read_extents(chunk))
         chunk.end()
+        if len(extents) > EXTENTS_MAX:
+            raise reader.fail(f"more than {EXTENTS_MAX} extents")
     return tuple(extents)
 
 
@@ -241,7 +270,7 @@ def _extents_offset(value: bytes) -> int | None:
     reader.fixed(1 + 4 + 4 + 4 + 8 + 8)
     reader.var(PATH_LENGTH_MAX)
     for _ in range(reader.count(XATTRS_MAX)):
-        reader.var(COMPONENT_LENGTH_MAX)
+        reader.var(XATTR_NAME_MAX)
         reader.var(XATTR_VALUE_MAX)
     reader.fixed(DIGEST_SIZE)
     return reader.offset

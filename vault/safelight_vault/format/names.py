@@ -83,6 +83,8 @@ def parse_name(name: str) -> ObjectName:
             raise ValueError("source")
         if (match["sequence"] is not None) != (kind in _WITH_SEQUENCE):
             raise ValueError("sequence")
+        if match["sequence"] == "0" * 10:
+            raise ValueError("sequence numbers begin at 1")
     except ValueError as error:
         raise DecodeError(f"not a name of a vault object: {name!r}") from error
     return ObjectName(

@@ -5,6 +5,8 @@
     padding    random bytes up to the Padmé size
     directory  sealed under the index key; then signer, signatures, and its length (4)
 
+The signatures cover header, directory, signer and the SHA-256 of blocks and padding.
+
 A block opens with the run key alone (restore), the directory with the dedup key alone (an agent
 that lost its index). What it guards: blocks cannot be swapped within or between packs, and a pack
 describes itself (format.md section 6).
@@ -292,12 +294,16 @@ class PackBuilder:
         )
         key = _directory_key(index_key, self.pack_id)
         sealed = key.seal(0, encode_directory(directory), _DIRECTORY_LABEL + self._vault_id)
-        signed = self._header + sealed + signer.verifying_key.fingerprint
-        tail = sealed + signer.verifying_key.fingerprint + signer.sign(signed)
-        tail += len(sealed).to_bytes(_FOOTER_SIZE, "big")
-        content = self.size_bytes + len(tail)
+        fingerprint = signer.verifying_key.fingerprint
+        tail_size = len(sealed) + FINGERPRINT_SIZE + SIGNATURE_SIZE + _FOOTER_SIZE
+        content = self.size_bytes + tail_size
         padding = random_bytes(padme(content) - content)
-        body = (self._header, *self._sealed, padding, tail)
+        blocks = hashlib.sha256()
+        for part in (*self._sealed, padding):
+            blocks.update(part)
+        signature = signer.sign(self._header + sealed + fingerprint + blocks.digest())
+        footer = len(sealed).to_bytes(_FOOTER_SIZE, "big")
+        body = (self._header, *self._sealed, padding, sealed + fingerprint + signature + footer)
         digest = hashlib.sha256()
         for part in body:
             digest.update(part)
@@ -313,32 +319,27 @@ def _directory_key(index_key: bytes, pack_id: bytes) -> SealKey:
     return SealKey(derive(index_key, salt=pack_id, label=_DIRECTORY_LABEL))
 
 
-def directory_range(size_bytes: int, footer: bytes) -> tuple[int, int]:
-    """Offset and length of directory, signer, signatures and footer, from a pack's last 4 bytes."""
-    sealed_length = int.from_bytes(footer, "big")
-    length = sealed_length + FINGERPRINT_SIZE + SIGNATURE_SIZE + _FOOTER_SIZE
-    if sealed_length > DIRECTORY_SIZE_MAX or length >= size_bytes:
+def open_directory(pack: bytes, *, index_key: bytes, key: VerifyingKey) -> Directory:
+    """The directory of a whole pack, its signature verified over all of the pack's bytes."""
+    header = decode_pack_header(pack)
+    sealed_length = int.from_bytes(pack[-_FOOTER_SIZE:], "big")
+    tail_size = sealed_length + FINGERPRINT_SIZE + SIGNATURE_SIZE + _FOOTER_SIZE
+    start = len(pack) - tail_size
+    if not TAG_SIZE < sealed_length <= DIRECTORY_SIZE_MAX or start < header.size_bytes:
         raise DecodeError("pack directory: its length does not fit the pack")
-    return size_bytes - length, length
-
-
-def open_directory(header: bytes, tail: bytes, *, index_key: bytes, key: VerifyingKey) -> Directory:
-    """The directory in a pack's tail (from :func:`directory_range`), its signature verified.
-
-    ``header`` is the pack's beginning (at least the whole header).
-    """
-    parsed = decode_pack_header(header)
-    sealed_length = len(tail) - FINGERPRINT_SIZE - SIGNATURE_SIZE - _FOOTER_SIZE
-    if sealed_length <= TAG_SIZE:
-        raise DecodeError("pack directory: too short")
-    signer = tail[sealed_length : sealed_length + FINGERPRINT_SIZE]
-    if signer != key.fingerprint or parsed.agent_id != key.fingerprint[:ID_SIZE]:
+    signer_at = start + sealed_length
+    signature_at = signer_at + FINGERPRINT_SIZE
+    signer = pack[signer_at:signature_at]
+    if signer != key.fingerprint or header.agent_id != key.fingerprint[:ID_SIZE]:
         raise CorruptError("pack directory: signed by another key than the expected agent's")
-    signature = tail[sealed_length + FINGERPRINT_SIZE : -_FOOTER_SIZE]
-    key.verify(header[: parsed.size_bytes] + tail[: sealed_length + FINGERPRINT_SIZE], signature)
-    sealer = _directory_key(index_key, parsed.pack_id)
-    plain = sealer.open(0, tail[:sealed_length], _DIRECTORY_LABEL + parsed.vault_id)
+    blocks = hashlib.sha256(memoryview(pack)[header.size_bytes : start]).digest()
+    signed = pack[: header.size_bytes] + pack[start:signature_at] + blocks
+    key.verify(signed, pack[signature_at:-_FOOTER_SIZE])
+    sealer = _directory_key(index_key, header.pack_id)
+    plain = sealer.open(0, pack[start:signer_at], _DIRECTORY_LABEL + header.vault_id)
     directory = decode_directory(plain)
-    if directory.pack_id != parsed.pack_id or directory.blocks_offset != parsed.size_bytes:
+    if directory.pack_id != header.pack_id or directory.blocks_offset != header.size_bytes:
         raise CorruptError("pack directory: it describes another pack")
+    if header.size_bytes + sum(block.sealed_length for block in directory.blocks) > start:
+        raise CorruptError("pack directory: its blocks do not fit the pack")
     return directory

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from safelight_vault.errors import DecodeError
+from safelight_vault.errors import CorruptError, DecodeError
 from safelight_vault.format.place import Place, read_place, write_place
 from safelight_vault.format.wire import Reader, Writer
 
-KEY_SIZE_MAX = 80_000
+KEY_SIZE_MAX = 131_072
 VALUE_SIZE_MAX = 4 << 20
 PAGE_ENTRIES_MAX = 1 << 16
 LEVELS_MAX = 8
@@ -23,9 +23,15 @@ PAGE_SIZE_MAX = 1 << 20
 """A page is closed before it would pass this, unless a single entry is longer."""
 ROOT_ENTRIES_MAX = 512
 _BOUNDARY_MASK = 0x1FF
-"""A page ends before a key whose SHA-256 begins with nine zero bits: 512 entries on average."""
+"""A page ends before a key for which nine bits of its SHA-256 are zero: 512 entries on average.
+
+Leaves look at bytes 0 and 1 of the digest, the level above at bytes 2 and 3, and so on: the keys of
+an inner page are boundaries of the level below, so the same bits would be zero in all of them.
+"""
 
 Pair = tuple[bytes, bytes]
+OnDamage = Callable[[bytes, CorruptError], None]
+"""Told of a page that cannot be read: the first key it holds, and what is wrong."""
 
 
 def encode_page(entries: list[Pair]) -> bytes:
@@ -53,13 +59,14 @@ def decode_page(data: bytes) -> list[Pair]:
     return entries
 
 
-def page_groups(entries: Iterable[Pair]) -> Iterator[list[Pair]]:
-    """Cut sorted entries into pages, by key and size only."""
+def page_groups(entries: Iterable[Pair], level: int) -> Iterator[list[Pair]]:
+    """Cut sorted entries of a level (0: leaves) into pages, by key and size only."""
     group: list[Pair] = []
     size = 0
     for key, value in entries:
         length = len(key) + len(value) + 8
-        boundary = int.from_bytes(hashlib.sha256(key).digest()[:2], "big") & _BOUNDARY_MASK == 0
+        digest = hashlib.sha256(key).digest()[2 * level : 2 * level + 2]
+        boundary = int.from_bytes(digest, "big") & _BOUNDARY_MASK == 0
         full = size + length > PAGE_SIZE_MAX or len(group) == PAGE_ENTRIES_MAX
         if group and ((boundary and size >= PAGE_SIZE_MIN) or full):
             yield group
@@ -92,18 +99,21 @@ def leaf_level(
     """
     count = 0
     pages = []
-    for group in page_groups(entries):
+    for group in page_groups(entries, 0):
         count += len(group)
         pages.append((group[0][0], store_page(encode_page(group))))
     return count, pages
 
 
 def inner_level(
-    pages: list[tuple[bytes, Place]], store_page: Callable[[bytes], Handle]
+    pages: list[tuple[bytes, Place]], level: int, store_page: Callable[[bytes], Handle]
 ) -> list[tuple[bytes, Handle]]:
-    """Store the level above ``pages``; repeated until at most ``ROOT_ENTRIES_MAX`` are left."""
+    """Store ``level`` (1: above the leaves) over ``pages``.
+
+    Repeated until at most ``ROOT_ENTRIES_MAX`` pages are left.
+    """
     entries = [(key, encode_place(place)) for key, place in pages]
-    return [(group[0][0], store_page(encode_page(group))) for group in page_groups(entries)]
+    return [(group[0][0], store_page(encode_page(group))) for group in page_groups(entries, level)]
 
 
 def encode_place(place: Place) -> bytes:
@@ -150,14 +160,39 @@ def read_tree(
     *,
     start: bytes = b"",
     stop: bytes | None = None,
+    on_damage: OnDamage | None = None,
 ) -> Iterator[Pair]:
     """Entries with ``start <= key < stop`` in order, reading only the pages they lie in.
 
-    Every page must begin with the key it is listed under and end before the next one.
+    Every page must begin with the key it is listed under and end before the next one. A damaged
+    page raises, or is told to ``on_damage`` with its first key, and the next page follows.
     """
-    yield from _read_level(
-        list(root.pages), root.levels, None, load_page=load_page, start=start, stop=stop
-    )
+    damaged = False
+
+    def note(key: bytes, error: CorruptError) -> None:
+        nonlocal damaged
+        damaged = True
+        if on_damage is None:
+            raise error
+        on_damage(key, error)
+
+    count = 0
+    for pair in _read_level(
+        list(root.pages),
+        root.levels,
+        None,
+        load_page=load_page,
+        start=start,
+        stop=stop,
+        on_damage=note,
+    ):
+        count += 1
+        if count > root.entry_count:
+            raise DecodeError("page tree: it holds more entries than its root says")
+        yield pair
+    whole = not start and stop is None and not damaged
+    if whole and count != root.entry_count:
+        raise DecodeError("page tree: it holds fewer entries than its root says")
 
 
 def _read_level(
@@ -168,6 +203,7 @@ def _read_level(
     load_page: Callable[[Place], bytes],
     start: bytes,
     stop: bytes | None,
+    on_damage: OnDamage,
 ) -> Iterator[Pair]:
     for position, (first_key, place) in enumerate(pages):
         next_key = pages[position + 1][0] if position + 1 < len(pages) else limit
@@ -175,17 +211,32 @@ def _read_level(
             continue
         if stop is not None and first_key >= stop:
             return
-        entries = decode_page(load_page(place))
-        if not entries or entries[0][0] != first_key:
-            raise DecodeError("page tree: a page does not begin with the key it is listed under")
-        if next_key is not None and entries[-1][0] >= next_key:
-            raise DecodeError("page tree: a page reaches into the next one")
+        try:
+            entries = _load_checked(load_page(place), first_key, next_key)
+        except CorruptError as error:
+            on_damage(first_key, error)
+            continue
         if levels:
             below = [(key, decode_place(value)) for key, value in entries]
             yield from _read_level(
-                below, levels - 1, next_key, load_page=load_page, start=start, stop=stop
+                below,
+                levels - 1,
+                next_key,
+                load_page=load_page,
+                start=start,
+                stop=stop,
+                on_damage=on_damage,
             )
             continue
         for key, value in entries:
             if key >= start and (stop is None or key < stop):
                 yield key, value
+
+
+def _load_checked(page: bytes, first_key: bytes, next_key: bytes | None) -> list[Pair]:
+    entries = decode_page(page)
+    if not entries or entries[0][0] != first_key:
+        raise DecodeError("page tree: a page does not begin with the key it is listed under")
+    if next_key is not None and entries[-1][0] >= next_key:
+        raise DecodeError("page tree: a page reaches into the next one")
+    return entries

@@ -19,7 +19,7 @@ from safelight_vault.format.envelope import (
     encode_plain,
     encode_signed,
 )
-from safelight_vault.format.names import ID_SIZE, ObjectName, parse_name
+from safelight_vault.format.names import ID_SIZE, Kind, ObjectName, parse_name
 from safelight_vault.format.wire import Reader, Writer
 
 NAME_SIZE_MAX = 512
@@ -125,4 +125,6 @@ def decode_table(data: bytes) -> tuple[Framed, Table]:
         segments=tuple(Reference.read(reader) for _ in range(reader.count(SEGMENTS_MAX))),
     )
     reader.end()
+    if any(segment.name.kind is not Kind.REFERENCES for segment in table.segments):
+        raise reader.fail("a segment is not a reference segment")
     return framed, table

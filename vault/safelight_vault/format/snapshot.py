@@ -5,6 +5,7 @@ retention class, the reference table. The root (source name, counts, page trees)
 recipients. format.md section 9.3.
 """
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -24,7 +25,8 @@ from safelight_vault.format.wire import Reader, Writer
 
 BODY_ID_SIZE = 32
 ROOT_VERSION = 1
-SOURCE_NAME_SIZE_MAX = 64
+SOURCE_NAME_SIZE_MAX = 63
+SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 NO_PREDECESSOR = bytes(DIGEST_SIZE)
 
 _LABEL = b"safelight/snapshot-root/v1"
@@ -127,6 +129,8 @@ def decode_root(sealed: SealedRoot, run_key: RunKey) -> Root:
     """Open and decode a root with its open run key."""
     if sealed.version == 0:
         raise DecodeError("snapshot root: version 0")
+    if sealed.version == 0:
+        raise CorruptError("snapshot root: version 0")
     if sealed.version > ROOT_VERSION:
         raise UnsupportedFormatError(f"snapshot root version {sealed.version} is too new")
     key = run_key.committed_key(sealed.body_id, _LABEL, sealed.commitment)
@@ -145,6 +149,8 @@ def decode_root(sealed: SealedRoot, run_key: RunKey) -> Root:
         failures=read_root(reader),
     )
     reader.end()
+    if not SOURCE_NAME.fullmatch(root.source_name):
+        raise reader.fail("the source's name is not one that a source can have")
     return root
 
 
@@ -196,6 +202,8 @@ def _read_body(body: bytes) -> Snapshot:
     if not 1 <= sequence <= SEQUENCE_MAX:
         raise reader.fail(f"sequence number {sequence}")
     predecessor = reader.fixed(DIGEST_SIZE)
+    if (sequence == 1) != (predecessor == NO_PREDECESSOR):
+        raise reader.fail("only the first snapshot of a chain has no predecessor")
     created_us = reader.i64()
     retention_class = reader.choice(RetentionClass)
     retain_until_us = reader.i64()

@@ -185,8 +185,8 @@ def refusal_of(response: Mapping[str, Any]) -> Refusal:
     metadata = response.get("ResponseMetadata", {})
     return Refusal(
         status=int(metadata.get("HTTPStatusCode", 0)),
-        code=str(error.get("Code", "")),
-        message=str(error.get("Message", "")),
+        code=str(error.get("Code") or "no code"),
+        message=str(error.get("Message") or "no message"),
         region=metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region"),
     )
 
