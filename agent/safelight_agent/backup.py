@@ -277,6 +277,8 @@ class SourceRun:
         )
         self._uploader.finish_index()
         counts = self.pipeline.counts
+        if trees.manifest.entry_count < counts.files:
+            raise AssertionError("the manifest holds fewer entries than files were counted")
         complete = not checkpoint and counts.files_failed == 0
         sequence = self._chain.sequence + 1
         publisher = Publisher(

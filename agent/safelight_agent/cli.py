@@ -8,7 +8,6 @@ import functools
 import os
 import random
 import signal
-import socket
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -25,7 +24,7 @@ from safelight_agent.fitness import require_fit
 from safelight_agent.membership import make_keys
 from safelight_agent.metrics import ResultCollector, write_textfile
 from safelight_agent.results import ResultStore, RunResult
-from safelight_agent.schedule import CronSchedule
+from safelight_agent.schedule import ScheduledSource
 from safelight_agent.state_files import make_private_directory
 from safelight_agent.status import describe_status, result_totals
 from safelight_vault.command_line import EXIT_CODES, exit_with, json_option, run_program
@@ -104,8 +103,7 @@ def init(command: _Command, as_json: bool) -> None:
     store = agent.open_store(create=True)
     require_fit(store, accept_emulated=agent.config.vault.accept_emulated_locks)
     trust = agent.trust()
-    label = agent.config.agent.name or socket.gethostname()
-    request, keys = make_keys(directory, trust, label, agent.machine.random_bytes)
+    request, keys = make_keys(directory, trust, agent.config.agent.name, agent.machine.random_bytes)
     fingerprint = keys.signing_key.verifying_key.fingerprint.hex()
     terminal.result(
         {"request": str(request), "agent": fingerprint[:32], "vault_id": trust.vault_id.hex()},
@@ -222,25 +220,28 @@ def run(command: _Command) -> None:
     agent = command.agent(log)
     config = agent.config
     results = ResultStore(agent.results_directory)
-    schedules = {
-        source.name: CronSchedule.parse(source.schedule.text, config.agent.time_zone)
+    scheduled = [
+        ScheduledSource(
+            source=source.name,
+            schedule=source.schedule,
+            misfire_grace=timedelta(seconds=source.misfire_grace_seconds),
+        )
         for source in config.sources
         if source.schedule is not None
-    }
-    if not schedules:
+    ]
+    if not scheduled:
         raise ConfigurationError("no source has a schedule: there is nothing to run")
-    grace = min(source.misfire_grace_seconds for source in config.sources)
     metrics = config.metrics
     watchdog = os.environ.get("WATCHDOG_USEC")
     exit_with(
         run_daemon(
-            schedules=schedules,
+            sources=scheduled,
+            time_zone=config.agent.time_zone,
             run_source=functools.partial(_daemon_run, agent),
             results=results,
             collector=_collector(config, results),
             endpoint=(metrics.listen_address, metrics.port) if metrics.port else None,
             textfile=metrics.textfile_directory and metrics.textfile_directory / TEXTFILE_NAME,
-            misfire_grace=timedelta(seconds=grace),
             stop=command.stop,
             now=agent.machine.now,
             notify_socket=os.environ.get("NOTIFY_SOCKET"),

@@ -13,40 +13,24 @@ import signal
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
 from safelight_agent.metrics import Endpoint, ResultCollector, start_endpoint, write_textfile
 from safelight_agent.results import ResultStore, RunResult, failed_run
 from safelight_agent.schedule import ScheduledSource, Scheduler
+from safelight_vault.command_line import describe_bug
 from safelight_vault.errors import VaultError
+from safelight_vault.logs import Log
 
 _LOOK_SECONDS = 1.0
 """How often the main thread looks at the scheduler and at the stop event."""
 
 _STUCK_SECONDS = 60.0
 """A due time that is not taken up for so long means that the scheduler is dead."""
-
-
-class EventLog(Protocol):
-    """The part of a structured logger that the daemon uses."""
-
-    def info(self, event: str, **fields: object) -> object:
-        """Something went as it should."""
-        ...
-
-    def warning(self, event: str, **fields: object) -> object:
-        """Something that an administrator may want to look into."""
-        ...
-
-    def error(self, event: str, **fields: object) -> object:
-        """Something that must not stay as it is."""
-        ...
 
 
 def run_daemon(
@@ -62,7 +46,7 @@ def run_daemon(
     now: Callable[[], datetime],
     notify_socket: str | None,
     watchdog_seconds: float | None,
-    log: EventLog,
+    log: Log,
 ) -> int:
     """Run the sources by their schedules, which are in ``time_zone``, until told to stop.
 
@@ -117,7 +101,7 @@ class _Runs:
     textfile: Path | None
     stop: threading.Event
     now: Callable[[], datetime]
-    log: EventLog
+    log: Log
 
     def last_started(self, source: str) -> datetime | None:
         """When the last run of the source began, as far as is known."""
@@ -159,7 +143,7 @@ class _Runs:
         except VaultError as error:
             code, reason = error.exit_code, error.message
         except Exception as error:  # noqa: BLE001 - a bug in one run must not silence the others
-            code, reason = 1, _place_of_bug(error)
+            code, reason = 1, describe_bug(error)
         return failed_run(
             source,
             started=started,
@@ -176,13 +160,6 @@ class _Runs:
                 write_textfile(self.textfile, self.collector)
         except VaultError as error:
             self.log.error("result_not_recorded", source=source, error=error.message)
-
-
-def _place_of_bug(error: Exception) -> str:
-    """Names the bug without its message, which may hold a path or a patient's name."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
-    return f"a bug: {type(error).__name__} at {where}"
 
 
 @contextlib.contextmanager
@@ -230,7 +207,7 @@ def _watch(
     now: Callable[[], datetime],
     notify_socket: str | None,
     watchdog_seconds: float | None,
-    log: EventLog,
+    log: Log,
 ) -> bool:
     """Wait until told to stop (True) or until the scheduler is found dead (False)."""
     look_seconds = min(_LOOK_SECONDS, (watchdog_seconds or _STUCK_SECONDS) / 3)

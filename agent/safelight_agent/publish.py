@@ -78,8 +78,8 @@ class TreeBuilder:
 
     def build(self, files: FileTable) -> Trees:
         """The trees of what ``files`` holds of this run."""
-        self._spill(files.values())
         self._packer.finish()
+        self._spill(files.values())
         levels = [
             leaf_level(self._manifest(files.values()), self._store_page),
             leaf_level(files.instances(), self._store_page),

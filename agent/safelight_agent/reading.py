@@ -13,14 +13,17 @@ from typing import TypeAlias
 from safelight_agent.source import (
     ContentChangedError,
     Found,
+    Skipped,
+    Unreadable,
     UnreadableError,
     VanishedError,
 )
 from safelight_agent.source.content import Content, open_content
+from safelight_agent.source.metadata import look_again
 from safelight_agent.split import ContentCutter, Cut, split_file, split_large_file
 from safelight_vault.dicom import DicomFacts, parse, parse_head
 from safelight_vault.format.chunk import DedupKeys
-from safelight_vault.format.manifest import DicomState, Hole
+from safelight_vault.format.manifest import DicomState, EntryKind, Hole
 from safelight_vault.format.pack import Stream
 
 SMALL_FILE_MAX = 32 << 20
@@ -91,15 +94,29 @@ def settle(
                 if not content.changed():
                     return last
                 found = content.found
-        except VanishedError:
-            return FileProblem(found, "it was removed while the run was going on", vanished=True)
-        except ContentChangedError as error:
+        except (VanishedError, ContentChangedError) as error:
             reason = error.message
+            again = _find_again(options.root, found)
+            if isinstance(again, FileProblem):
+                return again
+            found = again
         except UnreadableError as error:
             return FileProblem(found, error.message, vanished=False)
     if last is not None:
         return replace(last, unstable=True)
     return FileProblem(found, reason, vanished=False)
+
+
+def _find_again(root: bytes, found: Found) -> Found | FileProblem:
+    """The file as it is now: replaced by another, or really gone."""
+    again = look_again(root, found.path)
+    if isinstance(again, Skipped):
+        return FileProblem(found, again.reason, vanished=True)
+    if isinstance(again, Unreadable):
+        return FileProblem(found, again.reason, vanished=False)
+    if again.kind is not EntryKind.FILE:
+        return FileProblem(found, "something else has taken its place", vanished=False)
+    return again
 
 
 def _read_small(options: ReadOptions, content: Content) -> FileRead:

@@ -165,20 +165,23 @@ class State:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing; a full disk or damage becomes an error of this project."""
+        """All or nothing; a full disk or damage becomes an error of this project.
+
+        Within another transaction it is a part of that one.
+        """
+        if self.database.in_transaction:
+            yield
+            return
         try:
-            if self.database.in_transaction:
-                yield
-                return
             self.database.execute("begin immediate")
             yield
             self.database.execute("commit")
+        except sqlite3.OperationalError as error:
+            raise IncompleteError(
+                f"the state file cannot be written: {error}",
+                remedy="Free space in the state directory and run again.",
+            ) from error
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise IncompleteError(
-                    f"the state file cannot be written: {error}",
-                    remedy="Free space in the state directory and run again.",
-                ) from error
             raise StateDamagedError("the state file is damaged") from error
         finally:
             if self.database.in_transaction:

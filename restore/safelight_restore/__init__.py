@@ -1,1 +1,1 @@
-"""The restore tool: reads the vault with nothing but its URL and an identity, and proves the result."""
+"""The restore tool: reads a vault with nothing but its URL and an identity, and proves it."""

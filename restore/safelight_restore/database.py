@@ -32,6 +32,8 @@ Parameters = tuple[object, ...]
 class DatabaseDamagedError(IncompleteError):
     """A local database is damaged, or of another program or release."""
 
+    remedy = "Remove the file named above and run the command again (a restore: --exists keep)."
+
 
 class Database:
     """One SQLite file, held exclusively, in one transaction at a time. For one thread."""
@@ -47,10 +49,12 @@ class Database:
         """Make a new database; the file must not exist or be empty."""
         database = cls._connect(path)
         with database._closed_on_error():
+            database._keep_log()
+            # In one transaction: a file either has all its tables, or counts as damaged.
             database.execute_script(
-                f"PRAGMA application_id = {application}; PRAGMA user_version = {version}; {schema}"
+                f"BEGIN; {schema} PRAGMA application_id = {application}; "
+                f"PRAGMA user_version = {version}; COMMIT; BEGIN;"
             )
-            database.execute("BEGIN")
         return database
 
     @classmethod
@@ -63,6 +67,7 @@ class Database:
             found = (database.value("PRAGMA application_id"), database.value("PRAGMA user_version"))
             if found != (application, version):
                 raise DatabaseDamagedError(f"{path} is of another program or release")
+            database._keep_log()
             database.execute("BEGIN")
         return database
 
@@ -72,16 +77,15 @@ class Database:
             connection = sqlite3.connect(path, timeout=0, isolation_level=None)
         database = cls(connection, path)
         with database._closed_on_error():
-            # Exclusive: no second process, and no shared memory file, which network file systems
-            # do not offer. The log keeps the file readable after SIGKILL and after a power cut.
-            for pragma in (
-                "locking_mode = EXCLUSIVE",
-                "journal_mode = WAL",
-                "synchronous = NORMAL",
-                f"cache_size = -{_CACHE_KIB}",
-            ):
-                database.value(f"PRAGMA {pragma}")
+            # No second process, and no shared memory file, which network file systems lack.
+            database.value("PRAGMA locking_mode = EXCLUSIVE")
+            database.value(f"PRAGMA cache_size = -{_CACHE_KIB}")
         return database
+
+    def _keep_log(self) -> None:
+        """The log keeps the file readable after SIGKILL and after a power cut."""
+        self.value("PRAGMA journal_mode = WAL")
+        self.value("PRAGMA synchronous = NORMAL")
 
     def close(self) -> None:
         """Close the file; what was not committed is lost."""

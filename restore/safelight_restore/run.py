@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -35,8 +36,8 @@ from safelight_restore.spool import FileState, Spool
 from safelight_restore.target.filesystem import FileSystem, target_failed
 from safelight_restore.target.metadata import Identity, MetadataWriter
 from safelight_restore.target.tree import Tree
-from safelight_restore.target.workspace import Workspace, plan_path
-from safelight_vault.errors import ConfigurationError, RefusedError, VaultError
+from safelight_restore.target.workspace import PLAN_PLACE, Workspace, plan_path
+from safelight_vault.errors import ConfigurationError, RefusedError
 from safelight_vault.format.manifest import EntryKind
 from safelight_vault.format.wire import Writer
 
@@ -97,11 +98,19 @@ class RestoreRun:
         )
         with _target_errors():
             result = execution.run()
-            self._workspace.clear()
-            if result.files_failed == 0:
-                self._spool.close()
-                self._workspace.remove()
-        return result
+        return replace(result, warnings=result.warnings + self._clear_away(result))
+
+    def _clear_away(self, result: RestoreResult) -> tuple[str, ...]:
+        """Remove what the next run does not need; a failure to do so spoils nothing."""
+        try:
+            if result.files_failed:
+                self._workspace.clear()
+                return (f"{PLAN_PLACE} stays in the target: the same command tries again",)
+            self._spool.close()
+            self._workspace.remove()
+        except OSError as error:
+            return (f"{PLAN_PLACE} in the target could not be cleared: {error.strerror}",)
+        return ()
 
 
 @contextmanager
@@ -255,18 +264,15 @@ def _resumable(path: Path, restore_id: bytes) -> Spool | None:
     """The complete plan of an interrupted run of this same restore, if there is one."""
     if not path.exists():
         return None
+    spool: Spool | None = None
     try:
         spool = Spool.open(path)
+        if spool.fact(_RESTORE_ID) == restore_id:
+            return spool
     except DatabaseDamagedError:
-        return None
-    try:
-        same = spool.fact(_RESTORE_ID) == restore_id
-    except VaultError:
+        pass  # as good as none
+    if spool is not None:
         spool.close()
-        raise
-    if same:
-        return spool
-    spool.close()
     return None
 
 

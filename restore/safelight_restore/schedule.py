@@ -128,16 +128,13 @@ class Schedule:
         self._database.execute("DELETE FROM reads")
         packs = requests = sealed_bytes = 0
         last_pack = -1
-        for read in group_reads(self._pending_writes()):
+        for number, read in enumerate(group_reads(self._pending_writes())):
             self._database.execute(
-                "INSERT INTO reads (pack, first_file, memory_bytes, sealed_bytes, requests, "
-                "first_block_offset, first_block_number, first_block_length, first_row_file, "
-                "first_file_offset, last_block_offset, last_block_number, last_block_length, "
-                "last_row_file, last_file_offset) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO reads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    read.pack,
                     read.first_file,
+                    number,
+                    read.pack,
                     read.memory_bytes,
                     read.sealed_bytes,
                     read.requests,
@@ -160,11 +157,8 @@ class Schedule:
         while True:
             page = list(
                 self._database.rows(
-                    "SELECT first_file, id, pack, memory_bytes, sealed_bytes, requests, "
-                    "first_block_offset, first_block_number, first_block_length, first_row_file, "
-                    "first_file_offset, last_block_offset, last_block_number, last_block_length, "
-                    "last_row_file, last_file_offset FROM reads "
-                    "WHERE (first_file, id) > (?, ?) ORDER BY first_file, id LIMIT ?",
+                    "SELECT * FROM reads WHERE (first_file, number) > (?, ?) "
+                    "ORDER BY first_file, number LIMIT ?",
                     (*after, _PAGE_ROWS),
                 )
             )

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from safelight_restore.access import Access
+from safelight_restore.access import Access, Heads
 from safelight_restore.inventory import Inventory, ListedObject
 from safelight_restore.ledger import Ledger, VerifyResult
 from safelight_vault.blocks import RunKeyRing
@@ -103,16 +103,19 @@ class Verifier:
         self._result = Verdict()
         self._run_keys = RunKeyRing(access.store, access.trust.vault_id, access.identities)
 
-    def run(self, heads: tuple[Head, ...]) -> Verdict:
-        """Verify all objects of the vault, then the files of these snapshots."""
+    def run(self, heads: Heads, chosen: tuple[Head, ...]) -> Verdict:
+        """Verify all objects, what every snapshot needs, then the files of those chosen."""
         inventory = Inventory(self._access.store.list_versions(""))
         try:
             self._all_objects(inventory)
-            for head in heads:
+            for damaged in heads.damaged:
+                name = str(damaged.name.name).encode()
+                self._result.add(name, CorruptError(damaged.reason))
+            for head in heads.good:
                 self._references(head, inventory)
         finally:
             inventory.close()
-        self._files(heads)
+        self._files(chosen)
         return self._result
 
     # Objects
@@ -250,11 +253,8 @@ class Verifier:
             path = source + b"/" + entry.path
             if isinstance(entry, Damage):
                 self._result.add(path, CorruptError(entry.reason))
-            elif entry.kind is EntryKind.FILE and seen.first_time(entry):
-                try:
-                    self._file(snapshot, entry)
-                except CorruptError as error:
-                    self._result.add(path, error)
+            elif entry.kind is EntryKind.FILE:
+                self._count(path, entry, seen.outcome(entry, lambda: self._file(snapshot, entry)))
         try:
             for _ in snapshot.instances():
                 pass
@@ -263,21 +263,43 @@ class Verifier:
         except CorruptError as error:
             self._result.add(source + b"/", error)
 
-    def _file(self, snapshot: OpenSnapshot, entry: Entry) -> None:
-        digest = hashlib.sha256()
-        for piece in _pieces(snapshot, entry):
-            digest.update(piece)
+    def _count(self, path: bytes, entry: Entry, outcome: "FileOutcome") -> None:
+        """Count a file; one whose bytes and places were verified before has their outcome."""
+        if outcome.error is not None:
+            self._result.add(path, outcome.error)
+            return
         self._result.files += 1
         self._result.file_bytes += entry.size_bytes
-        if digest.digest() != entry.sha256:
-            raise CorruptError("its content does not have the SHA-256 that was recorded")
         if entry.dicom is DicomState.PARSED:
-            state, _ = parse_head(_reader(snapshot, entry), entry.size_bytes)
-            if state is DicomState.PARSED:
+            if outcome.parsed:
                 self._result.dicom_parsed += 1
             else:
                 self._result.dicom_failed += 1
         self._on_progress(self._result.file_bytes, 0, f"{self._result.files} files")
+
+    def _file(self, snapshot: OpenSnapshot, entry: Entry) -> "FileOutcome":
+        """Read a file from its places, hash it, and parse it if it is DICOM."""
+        try:
+            digest = hashlib.sha256()
+            for piece in _pieces(snapshot, entry):
+                digest.update(piece)
+            if digest.digest() != entry.sha256:
+                raise CorruptError("its content does not have the SHA-256 that was recorded")
+            parsed = False
+            if entry.dicom is DicomState.PARSED:
+                state, _ = parse_head(_reader(snapshot, entry), entry.size_bytes)
+                parsed = state is DicomState.PARSED
+        except CorruptError as error:
+            return FileOutcome(error, parsed=False)
+        return FileOutcome(None, parsed=parsed)
+
+
+@dataclass(frozen=True, slots=True)
+class FileOutcome:
+    """What became of one distinct file: an error, or whether it parsed as DICOM."""
+
+    error: CorruptError | None
+    parsed: bool
 
 
 def _check_chunks(plain: bytes, chunks: list[tuple[bytes, int]], keys: DedupKeys) -> None:
@@ -325,17 +347,36 @@ def _reader(snapshot: OpenSnapshot, entry: Entry) -> Callable[[int, int], bytes]
 
 
 class _Seen:
-    """Which distinct files were verified already, in a temporary table on disk."""
+    """The outcomes of distinct files (same bytes at same places), in a temporary table on disk."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("")
-        self._database.execute("create table seen (key blob primary key) without rowid")
+        self._database.execute(
+            "create table seen (key blob primary key, error text, missing integer, parsed integer)"
+            " without rowid"
+        )
 
-    def first_time(self, entry: Entry) -> bool:
-        """Whether these bytes at these places were not met before."""
+    def outcome(self, entry: Entry, verify: Callable[[], FileOutcome]) -> FileOutcome:
+        """The outcome of the file, verified now or before in this run."""
         key = hashlib.sha256(entry.sha256 + encode_extents(entry.extents)).digest()[:16]
-        cursor = self._database.execute("insert or ignore into seen values (?)", (key,))
-        return cursor.rowcount == 1
+        row = self._database.execute(
+            "select error, missing, parsed from seen where key = ?", (key,)
+        ).fetchone()
+        if row is not None:
+            kind = ObjectMissingError if row[1] else CorruptError
+            return FileOutcome(None if row[0] is None else kind(row[0]), parsed=bool(row[2]))
+        outcome = verify()
+        error = outcome.error
+        self._database.execute(
+            "insert into seen values (?, ?, ?, ?)",
+            (
+                key,
+                None if error is None else error.message,
+                isinstance(error, ObjectMissingError),
+                outcome.parsed,
+            ),
+        )
+        return outcome
 
     def close(self) -> None:
         """Drop the table."""

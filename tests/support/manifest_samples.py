@@ -16,6 +16,7 @@ from safelight_vault.format.place import Place
 
 
 def place(pack: bytes = bytes(32), *, offset: int = 0, length: int = 1) -> Place:
+    """A place within the limits."""
     return Place(pack, 2, 4096, 1000, offset, length)
 
 
@@ -42,6 +43,7 @@ XATTRS = st.lists(
 
 @st.composite
 def entries(draw: st.DrawFn) -> Entry:
+    """Entries of every kind, each with the fields that its kind has."""
     kind = draw(st.sampled_from(EntryKind))
     entry = Entry(
         path=draw(PATHS),
@@ -61,7 +63,7 @@ def entries(draw: st.DrawFn) -> Entry:
         return replace(entry, extents=extents, size_bytes=size, sha256=sha256)
     if kind is EntryKind.DIRECTORY:
         return entry
-    return replace(entry, link_target=draw(PATHS))
+    return replace(entry, link_target=draw(PATHS.filter(bool)))
 
 
 FILE = Entry(

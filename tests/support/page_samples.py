@@ -43,8 +43,8 @@ def build(entries: list[Pair], store_page: Callable[[bytes], Place]) -> TreeRoot
     count, pages = leaf_level(entries, store_page)
     levels = 0
     while len(pages) > ROOT_ENTRIES_MAX:
-        pages = inner_level(pages, store_page)
         levels += 1
+        pages = inner_level(pages, levels, store_page)
     return TreeRoot(levels, count, tuple(pages))
 
 

@@ -6,12 +6,15 @@ manifest entries, and blocks that it gives out again as the engine's ``BlockRead
 
 import hashlib
 import os
+import signal
 import stat
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safelight_restore.admission import Unreadable
 from safelight_restore.execute import RestoreResult
@@ -26,7 +29,8 @@ from safelight_vault.format.place import BlockReference, Place
 
 SOURCE = b"archive"
 MTIME_NS = 1_700_000_000_123_456_789
-Pieces = Sequence[bytes | Hole]
+_SEALED = 100_000
+"""What every block pretends to take in its pack: an open block's real length is not known yet."""
 
 
 @dataclass(slots=True)
@@ -35,7 +39,6 @@ class _Block:
     number: int
     offset: int
     plaintext: bytearray = field(default_factory=bytearray)
-    length: int = 0
 
 
 class Maker:
@@ -123,9 +126,7 @@ class Maker:
             self._open[stream] = block
         offset = len(block.plaintext)
         block.plaintext += data
-        block.length = len(block.plaintext) + 16
-        # A real entry is written when its block is sealed; here the length is filled in later.
-        return Place(block.pack, block.number, block.offset, 100_000, offset, len(data))
+        return Place(block.pack, block.number, block.offset, _SEALED, offset, len(data))
 
     def _next_block(self, last: _Block | None) -> _Block:
         if last is None or last.number + 1 >= self._blocks_per_pack:
@@ -133,7 +134,7 @@ class Maker:
             pack = hashlib.sha256(b"pack %d" % self._packs).digest()
             block = _Block(pack=pack, number=0, offset=1000)
         else:
-            block = _Block(pack=last.pack, number=last.number + 1, offset=last.offset + 100_000)
+            block = _Block(pack=last.pack, number=last.number + 1, offset=last.offset + _SEALED)
         self._blocks[block.pack, block.number] = block
         return block
 
@@ -154,7 +155,7 @@ class Maker:
                 yield block, error
                 continue
             found = self._blocks[pack, block.number]
-            if (found.offset, 100_000) != (block.offset, block.length):
+            if (found.offset, _SEALED) != (block.offset, block.length):
                 raise AssertionError("a block was asked for at another place")
             yield block, bytes(found.plaintext)
 
@@ -285,3 +286,49 @@ def sample(*, files: int = 12) -> Maker:
     maker.symlink(b"2024/way out", b"/etc/passwd")
     maker.file(b"notes\n\xff", b"not valid text")
     return maker
+
+
+class FaultyFiles(FileSystem):
+    """A file system whose n-th call fails, or kills the process; ``fired`` is the call's name."""
+
+    def __init__(self, at: int, number: int | None, *, for_ever: bool = False) -> None:
+        self.at = at
+        self.number = number
+        self.for_ever = for_ever
+        self.calls = 0
+        self.fired: str | None = None
+        self.mutex = threading.Lock()
+
+    def __getattribute__(self, name: str) -> Any:
+        found = object.__getattribute__(self, name)
+        if name not in _CALLS:
+            return found
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            with self.mutex:
+                self.calls += 1
+                fails = self.calls == self.at or (self.for_ever and self.calls > self.at)
+                if fails:
+                    self.fired = name
+            if not fails:
+                return found(*arguments, **options)
+            if self.number is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if name == "close":
+                found(*arguments)  # a failing close closes all the same
+            raise OSError(self.number, os.strerror(self.number or 0))
+
+        return call
+
+
+_CALLS = frozenset(name for name in vars(FileSystem) if not name.startswith("_"))
+
+
+def main() -> None:
+    """Restore the sample and be killed at the n-th call: for tests that need another process."""
+    target, at, threads = sys.argv[1:]
+    restore(sample(), Path(target), files=FaultyFiles(int(at), None), threads=int(threads))
+
+
+if __name__ == "__main__":
+    main()

@@ -12,8 +12,10 @@ from safelight_vault.format.manifest import (
     COMPONENT_LENGTH_MAX,
     EXTENTS_MAX,
     PATH_LENGTH_MAX,
+    XATTR_NAME_MAX,
     XATTR_VALUE_MAX,
     XATTRS_MAX,
+    XATTRS_SIZE_MAX,
     DicomState,
     Entry,
     EntryKind,
@@ -22,6 +24,7 @@ from safelight_vault.format.manifest import (
     encode_entry,
     entry_key,
     entry_path,
+    objection,
     read_extents,
 )
 from safelight_vault.format.place import Place
@@ -164,6 +167,53 @@ def test_unknown_kinds_and_flags_are_refused(at: int, byte: int, match: str) -> 
     data[at] = byte
     with pytest.raises(DecodeError, match=match):
         decode(bytes(data))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        replace(FILE, link_target=b"elsewhere"),
+        replace(FILE, kind=EntryKind.DIRECTORY),
+        replace(FILE, kind=EntryKind.DIRECTORY, size_bytes=0, link_target=b"elsewhere"),
+        replace(FILE, kind=EntryKind.SYMLINK, link_target=b"elsewhere"),
+        replace(FILE, kind=EntryKind.SYMLINK, size_bytes=0),
+        replace(FILE, kind=EntryKind.HARD_LINK, size_bytes=0),
+    ],
+)
+def test_an_entry_with_the_fields_of_another_kind_is_refused(entry: Entry) -> None:
+    with pytest.raises(DecodeError, match="fields of another kind"):
+        decode(encode_entry(entry))
+
+
+def test_what_the_format_cannot_hold_is_said_before_it_is_encoded() -> None:
+    assert objection(FILE) is None
+    for entry, words in (
+        (replace(FILE, path=b"/".join([b"x" * 999] * 66)), "path or link target is longer"),
+        (replace(FILE, link_target=bytes(PATH_LENGTH_MAX + 1)), "path or link target is longer"),
+        (replace(FILE, path=b"a/" + b"x" * (COMPONENT_LENGTH_MAX + 1)), "name is longer"),
+        (replace(FILE, xattrs=((b"x" * (XATTR_NAME_MAX + 1), b""),)), "attributes exceed"),
+        (replace(FILE, xattrs=((b"x", bytes(XATTR_VALUE_MAX + 1)),)), "attributes exceed"),
+        (replace(FILE, xattrs=((b"x", b""),) * (XATTRS_MAX + 1)), "attributes exceed"),
+        (replace(FILE, xattrs=((b"x", bytes(XATTR_VALUE_MAX)),) * 16), "attributes exceed"),
+    ):
+        assert words in (objection(entry) or "")
+
+
+@given(entries())
+def test_what_the_format_can_hold_finds_no_objection(entry: Entry) -> None:
+    assert objection(entry) is None
+
+
+def test_attributes_that_together_exceed_the_limit_are_refused() -> None:
+    fits = replace(FILE, xattrs=((b"x", bytes(XATTR_VALUE_MAX)),) * (XATTRS_SIZE_MAX // 65_537))
+    assert decode(encode_entry(fits)) == fits
+    with pytest.raises(DecodeError, match="attributes exceed the limit"):
+        decode(encode_entry(replace(fits, xattrs=(*fits.xattrs, (b"y", bytes(XATTR_VALUE_MAX))))))
+
+
+def test_an_empty_hole_is_refused() -> None:
+    with pytest.raises(DecodeError, match="an empty hole"):
+        decode(encode_entry(replace(FILE, extents=(Hole(0), *FILE.extents))))
 
 
 def test_lists_above_their_limits_are_refused_before_they_are_read() -> None:

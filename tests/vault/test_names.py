@@ -35,7 +35,7 @@ def object_names(draw: st.DrawFn) -> ObjectName:
         digest=draw(st.binary(min_size=32, max_size=32)),
         owner=None if kind is Kind.CONFIG else draw(ids),
         source=draw(ids) if kind is Kind.SNAPSHOT else None,
-        sequence=draw(st.integers(0, SEQUENCE_MAX)) if numbered else None,
+        sequence=draw(st.integers(1, SEQUENCE_MAX)) if numbered else None,
     )
 
 
@@ -103,6 +103,7 @@ def test_names_look_as_documented() -> None:
         f"packs/{OWNER}/{SOURCE}/{DIGEST}",
         f"packs/{OWNER}/0000000001-{DIGEST}",
         f"config/{DIGEST}",
+        f"config/0000000000-{DIGEST}",
         f"config/{OWNER}/0000000001-{DIGEST}",
         f"snapshots/{OWNER}/0000000001-{DIGEST}",
         f"snapshots/{OWNER}/{SOURCE}/{DIGEST}",

@@ -25,7 +25,6 @@ from safelight_vault.format.pack import (
     FinishedPack,
     decode_directory,
     decode_pack_header,
-    directory_range,
     encode_directory,
     encode_pack_header,
 )
@@ -130,12 +129,3 @@ def test_a_cut_header_is_refused(pack: FinishedPack) -> None:
 def test_foreign_headers_raise_nothing_but_vault_errors(data: bytes) -> None:
     outcome(decode_pack_header, data)
     outcome(decode_pack_header, b"SAFELITE\x01\x01" + data)
-
-
-@given(st.integers(0, 2**33), st.binary(min_size=4, max_size=4) | st.just(b"\x00\x00\x00\x20"))
-def test_a_directory_lies_within_its_pack(size: int, footer: bytes) -> None:
-    found = outcome(lambda last: directory_range(size, last), footer)
-    if isinstance(found, tuple):
-        offset, length = found
-        assert offset > 0
-        assert offset + length == size

@@ -1,6 +1,7 @@
 """Page trees give back their tables, and hold together only in their right order."""
 
 import hashlib
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from page_samples import PageStore, build, place_of, table
-from safelight_vault.errors import DecodeError, ObjectMissingError
+from safelight_vault.errors import CorruptError, DecodeError, ObjectMissingError
 from safelight_vault.format.pages import (
     LEVELS_MAX,
     PAGE_SIZE_MIN,
@@ -16,8 +17,10 @@ from safelight_vault.format.pages import (
     Pair,
     TreeRoot,
     decode_page,
+    decode_place,
     encode_page,
     encode_place,
+    inner_level,
     read_tree,
 )
 from safelight_vault.format.place import Place
@@ -84,6 +87,27 @@ def test_building_twice_gives_the_same_pages() -> None:
         assert one.pages == other.pages
 
 
+def test_a_page_more_or_less_changes_at_most_two_pages_of_the_level_above() -> None:
+    """First keys of pages are boundaries of their own level, so the next one needs other bits."""
+    links = [(key, place_of(hashlib.sha256(key).digest())) for key in boundary_keys(2500)]
+
+    def pages_above(pages: list[tuple[bytes, Place]]) -> set[bytes]:
+        store = PageStore()
+        inner_level(pages, 1, store.store)
+        return set(store.pages)
+
+    before = pages_above(links)
+    assert len(before) >= 3
+    for changed in (
+        links[1:],
+        links[:40] + links[41:],
+        [(b"", place_of(bytes(32))), *links],
+    ):
+        after = pages_above(changed)
+        assert len(after - before) <= 2
+        assert before & after
+
+
 @pytest.mark.parametrize("at", [0, 299, 611])
 def test_one_changed_value_rewrites_one_leaf_and_the_path_to_it(at: int) -> None:
     entries, store = deep_table(), PageStore()
@@ -136,6 +160,16 @@ def test_a_missing_page_is_told_and_other_ranges_are_read() -> None:
         list(read_tree(root, store.load))
 
 
+@pytest.mark.parametrize(("claimed", "match"), [(9_999, "more"), (10_001, "fewer"), (0, "more")])
+def test_a_tree_of_another_number_of_entries_than_its_root_says_is_refused(
+    claimed: int, match: str
+) -> None:
+    entries, store = table(10_000), PageStore()
+    wrong = replace(build(entries, store.store), entry_count=claimed)
+    with pytest.raises(DecodeError, match=f"it holds {match} entries than its root says"):
+        list(read_tree(wrong, store.load))
+
+
 # --- Trees that do not hold together ---------------------------------------------------------
 
 A, B, C, D = ((key, b"value of " + key) for key in (b"a", b"b", b"c", b"d"))
@@ -164,6 +198,32 @@ def test_the_pages_of_the_following_tests_are_fine_in_their_right_order() -> Non
 def rejected(root: TreeRoot, store: PageStore, *, match: str) -> None:
     with pytest.raises(DecodeError, match=match):
         list(read_tree(root, store.load))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "first_key", "left"),
+    [
+        ("leaf", b"b", [A, C, D]),
+        ("inner page", b"a", [C, D]),
+        ("place in an inner page", b"a", [C, D]),
+    ],
+)
+def test_whoever_is_told_of_damage_gets_everything_else(
+    damaged: str, first_key: bytes, left: list[Pair]
+) -> None:
+    store = PageStore()
+    links = [link(store, entry[0], [entry]) for entry in (A, B, C, D)]
+    if damaged == "place in an inner page":
+        links[1] = b"b", b"no place"
+    root = tree_of(store, (b"a", links[:2]), (b"c", links[2:]), levels=1)
+    if damaged == "leaf":
+        store.pages[decode_place(links[1][1]).pack] = b"rubbish"
+    if damaged == "inner page":
+        store.pages[root.pages[0][1].pack] = b"rubbish"
+    told: list[tuple[bytes, CorruptError]] = []
+    found = list(read_tree(root, store.load, on_damage=lambda *damage: told.append(damage)))
+    assert found == left
+    assert [key for key, _ in told] == [first_key]
 
 
 @pytest.mark.parametrize("levels", [0, 1])

@@ -76,7 +76,7 @@ def test_lengths_above_the_limits_are_refused_before_the_bytes_are_wanted() -> N
 
 def test_pages_hold_the_table_in_order_within_their_limits() -> None:
     entries = table(10_000)
-    pages = list(page_groups(entries))
+    pages = list(page_groups(entries, 0))
     assert [pair for page in pages for pair in page] == entries
     assert len(pages) > 10
     for page in pages:
@@ -85,9 +85,9 @@ def test_pages_hold_the_table_in_order_within_their_limits() -> None:
 
 def test_a_page_passes_the_limit_only_for_a_single_entry() -> None:
     entries = [(b"%d" % number, bytes(VALUE_SIZE_MAX)) for number in range(3)]
-    assert [len(page) for page in page_groups(entries)] == [1, 1, 1]
+    assert [len(page) for page in page_groups(entries, 0)] == [1, 1, 1]
     entries = [(b"%04d" % number, bytes(100_000)) for number in range(50)]
-    assert max(len(encode_page(page)) for page in page_groups(entries)) <= PAGE_SIZE_MAX + 4
+    assert max(len(encode_page(page)) for page in page_groups(entries, 0)) <= PAGE_SIZE_MAX + 4
 
 
 @given(st.integers(0, 9_999), st.booleans())
@@ -98,7 +98,7 @@ def test_one_inserted_or_deleted_entry_changes_at_most_two_pages(at: int, insert
         changed.insert(at + 1, (entries[at][0] + b"\x01", b"a new file"))
     else:
         del changed[at]
-    after = {encode_page(page) for page in page_groups(changed)}
+    after = {encode_page(page) for page in page_groups(changed, 0)}
     assert len(after - before) <= 2
     assert len(before - after) <= 2
 
@@ -106,14 +106,14 @@ def test_one_inserted_or_deleted_entry_changes_at_most_two_pages(at: int, insert
 @cache
 def whole_table_of_10_000() -> tuple[list[Pair], set[bytes]]:
     entries = table(10_000)
-    return entries, {encode_page(page) for page in page_groups(entries)}
+    return entries, {encode_page(page) for page in page_groups(entries, 0)}
 
 
 def test_where_a_page_ends_depends_on_keys_and_sizes_alone() -> None:
     entries = table(5_000)
-    one = [[key for key, _ in page] for page in page_groups(entries)]
+    one = [[key for key, _ in page] for page in page_groups(entries, 0)]
     same_sizes = [(key, bytes(len(value))) for key, value in entries]
-    assert [[key for key, _ in page] for page in page_groups(same_sizes)] == one
+    assert [[key for key, _ in page] for page in page_groups(same_sizes, 0)] == one
 
 
 def test_a_table_is_read_as_a_stream() -> None:
@@ -126,7 +126,7 @@ def test_a_table_is_read_as_a_stream() -> None:
             taken += 1
             yield pair
 
-    first = next(page_groups(entries()))
+    first = next(page_groups(entries(), 0))
     assert taken == len(first) + 1
 
 

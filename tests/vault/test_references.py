@@ -37,17 +37,22 @@ def pack_reference(number: int) -> Reference:
     return Reference(name, f"version-{number}", 1000 + number)
 
 
-REFERENCES = st.builds(
-    Reference,
-    st.builds(
-        ObjectName,
-        kind=st.sampled_from([Kind.PACK, Kind.INDEX, Kind.AGENT]),
-        owner=st.binary(min_size=16, max_size=16),
-        digest=st.binary(min_size=32, max_size=32),
-    ),
-    st.text(max_size=VERSION_ID_MAX // 4),
-    st.integers(0, 2**64 - 1),
-)
+def references_to(*kinds: Kind) -> st.SearchStrategy[Reference]:
+    return st.builds(
+        Reference,
+        st.builds(
+            ObjectName,
+            kind=st.sampled_from(kinds),
+            owner=st.binary(min_size=16, max_size=16),
+            digest=st.binary(min_size=32, max_size=32),
+        ),
+        st.text(max_size=VERSION_ID_MAX // 4),
+        st.integers(0, 2**64 - 1),
+    )
+
+
+REFERENCES = references_to(Kind.PACK, Kind.INDEX, Kind.AGENT, Kind.TABLE)
+SEGMENTS = references_to(Kind.REFERENCES)
 
 TABLE = Table(
     agent_id=agent_id(),
@@ -156,7 +161,7 @@ def test_a_segment_ends_at_the_limit_whatever_the_digests_say() -> None:
         sequence=st.integers(0, 2**64 - 1),
         object_count=st.integers(0, 2**64 - 1),
         size_bytes=st.integers(0, 2**64 - 1),
-        segments=st.lists(REFERENCES, max_size=4).map(tuple),
+        segments=st.lists(SEGMENTS, max_size=4).map(tuple),
     )
 )
 def test_a_table_is_read_back(table: Table) -> None:
@@ -167,6 +172,12 @@ def test_a_table_has_exactly_one_length_and_every_flip_is_noticed() -> None:
     data = encode_table(VAULT_ID, TABLE, signing_key())
     require_exact_length(decode_verified, data)
     require_tamper_evident(decode_verified, data)
+
+
+def test_a_table_whose_segments_are_something_else_is_refused() -> None:
+    odd = replace(TABLE, segments=(pack_reference(1),))
+    with pytest.raises(DecodeError, match="not a reference segment"):
+        decode_table(encode_table(VAULT_ID, odd, signing_key()))
 
 
 def test_a_table_signed_by_another_agent_is_refused() -> None:

@@ -19,6 +19,7 @@ from safelight_restore.target.tree import Tree
 from safelight_vault.errors import LeaseHeldError, RefusedError
 
 PLAN_NAME: Final = "plan.sqlite"
+PLAN_PLACE: Final = os.fsdecode(WORK_NAME)
 _PARTIAL: Final = b"partial"
 _LEASE: Final = b"lease"
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -95,15 +96,16 @@ class Workspace:
     def remove(self) -> None:
         """Remove the whole directory: the restore is complete and nothing is left to resume."""
         self.clear()
-        self.remove_plan()
         self._files.rmdir(_PARTIAL, dir_fd=self._directory)
         self._files.unlink(_LEASE, dir_fd=self._directory)
+        # Late: as long as the plan is there, the same command finds that all is finished.
+        self.remove_plan()
         self._files.rmdir(WORK_NAME, dir_fd=self._tree.root)
 
 
 def plan_path(target: Path) -> Path:
     """Where the plan of an interrupted restore into ``target`` lies."""
-    return target / os.fsdecode(WORK_NAME) / PLAN_NAME
+    return target / PLAN_PLACE / PLAN_NAME
 
 
 def _own_directory(parent: int, name: bytes, files: FileSystem) -> int:

@@ -213,11 +213,11 @@ def _read_level(
             return
         try:
             entries = _load_checked(load_page(place), first_key, next_key)
+            below = [(key, decode_place(value)) for key, value in entries] if levels else []
         except CorruptError as error:
             on_damage(first_key, error)
             continue
         if levels:
-            below = [(key, decode_place(value)) for key, value in entries]
             yield from _read_level(
                 below,
                 levels - 1,

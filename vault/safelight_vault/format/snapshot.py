@@ -129,8 +129,6 @@ def decode_root(sealed: SealedRoot, run_key: RunKey) -> Root:
     """Open and decode a root with its open run key."""
     if sealed.version == 0:
         raise DecodeError("snapshot root: version 0")
-    if sealed.version == 0:
-        raise CorruptError("snapshot root: version 0")
     if sealed.version > ROOT_VERSION:
         raise UnsupportedFormatError(f"snapshot root version {sealed.version} is too new")
     key = run_key.committed_key(sealed.body_id, _LABEL, sealed.commitment)

@@ -82,26 +82,20 @@ class DirectoryStore:
         validate_name(name)
         date = lock_date(retain_until)
         require_future(date, now=self.now(), name=name)
-        version_id = self._fresh_version_id()
         with files.translated(name):
             self._require_present()
-            target = self._directory_of(name)
-            if versions_in(target):
+            if versions_in(self._directory_of(name)):
                 raise _taken(name)
             self._clear_leftovers_once()
-            with files.held_lease(self._root / layout.INCOMING_LEASE, exclusive=False):
-                staging = files.make_directories(self._root, (layout.INCOMING, version_id))
-                try:
-                    files.write_body(staging / version_id, body, sha256=sha256, name=name)
-                    files.write_record(
-                        staging / layout.lock_file(version_id, date),
-                        layout.encode_lock_record(name, version_id, date),
-                    )
-                    files.sync_directory(staging)
-                    self._publish(staging, name)
-                except BaseException:
-                    files.remove_tree_of_files(staging)
-                    raise
+            with self._staging() as staging:
+                version_id = staging.name
+                files.write_body(staging / version_id, body, sha256=sha256, name=name)
+                files.write_record(
+                    staging / layout.lock_file(version_id, date),
+                    layout.encode_lock_record(name, version_id, date),
+                )
+                files.sync_directory(staging)
+                self._publish(staging, name)
         return version_id
 
     def get(
@@ -170,20 +164,28 @@ class DirectoryStore:
             if current == date:
                 return
             directory = version.path.parent
-            prepared = directory / f"@{self._fresh_version_id()}"
-            try:
+            file = layout.lock_file(version_id, date)
+            with self._staging() as staging:
                 files.write_record(
-                    prepared, layout.encode_lock_record(name, version.version_id, date)
+                    staging / file, layout.encode_lock_record(name, version_id, date)
                 )
-                prepared.rename(directory / layout.lock_file(version.version_id, date))
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    prepared.unlink(missing_ok=True)
-                raise
+                (staging / file).rename(directory / file)
             files.sync_directory(directory)
-            for file, earlier in version.locks:
-                if earlier < date:
-                    (directory / file).unlink(missing_ok=True)
+            for older_file, older_date in version.locks:
+                if older_date < date:
+                    (directory / older_file).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _staging(self) -> Iterator[Path]:
+        """A new directory for what is being written, named by a new version id; gone at the end."""
+        with files.held_lease(self._root / layout.INCOMING_LEASE, exclusive=False):
+            incoming = files.make_directories(self._root, (layout.INCOMING,))
+            staging = incoming / self._fresh_version_id()
+            staging.mkdir(mode=files.DIRECTORY_MODE)
+            try:
+                yield staging
+            finally:
+                files.remove_tree_of_files(staging)
 
     def _fresh_version_id(self) -> str:
         version_id = self._new_version_id()
