@@ -7,6 +7,7 @@ its places and hashes it, each distinct file once. The invariant: what was not r
 not counted as verified, and no cache stands between the verdict and the store.
 """
 
+import functools
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -254,7 +255,8 @@ class Verifier:
             if isinstance(entry, Damage):
                 self._result.add(path, CorruptError(entry.reason))
             elif entry.kind is EntryKind.FILE:
-                self._count(path, entry, seen.outcome(entry, lambda: self._file(snapshot, entry)))
+                outcome = seen.outcome(entry, functools.partial(self._file, snapshot))
+                self._count(path, entry, outcome)
         try:
             for _ in snapshot.instances():
                 pass
@@ -356,7 +358,7 @@ class _Seen:
             " without rowid"
         )
 
-    def outcome(self, entry: Entry, verify: Callable[[], FileOutcome]) -> FileOutcome:
+    def outcome(self, entry: Entry, verify: Callable[[Entry], FileOutcome]) -> FileOutcome:
         """The outcome of the file, verified now or before in this run."""
         key = hashlib.sha256(entry.sha256 + encode_extents(entry.extents)).digest()[:16]
         row = self._database.execute(
@@ -365,7 +367,7 @@ class _Seen:
         if row is not None:
             kind = ObjectMissingError if row[1] else CorruptError
             return FileOutcome(None if row[0] is None else kind(row[0]), parsed=bool(row[2]))
-        outcome = verify()
+        outcome = verify(entry)
         error = outcome.error
         self._database.execute(
             "insert into seen values (?, ?, ?, ?)",

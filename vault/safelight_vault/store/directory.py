@@ -26,7 +26,13 @@ from safelight_vault.errors import (
 from safelight_vault.store import Buffers, Head, LockMode, Version
 from safelight_vault.store import directory_files as files
 from safelight_vault.store import directory_layout as layout
-from safelight_vault.store.directory_listing import StoredVersion, lock_of, versions_in, walk
+from safelight_vault.store.directory_listing import (
+    StoredVersion,
+    lock_files_of,
+    lock_of,
+    versions_in,
+    walk,
+)
 from safelight_vault.store.names import validate_name, validate_prefix
 from safelight_vault.store.ranges import require_range, resolve_range
 from safelight_vault.store.retention import lock_date, require_future, require_later
@@ -163,7 +169,7 @@ class DirectoryStore:
             require_later(date, current=current, name=name)
             if current == date:
                 return
-            directory = version.path.parent
+            directory = version.directory
             file = layout.lock_file(version_id, date)
             with self._staging() as staging:
                 files.write_record(
@@ -171,9 +177,9 @@ class DirectoryStore:
                 )
                 (staging / file).rename(directory / file)
             files.sync_directory(directory)
-            for older_file, older_date in version.locks:
-                if older_date < date:
-                    (directory / older_file).unlink(missing_ok=True)
+            for earlier_file, earlier in lock_files_of(version):
+                if earlier < date:
+                    (directory / earlier_file).unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _staging(self) -> Iterator[Path]:

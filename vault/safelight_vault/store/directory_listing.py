@@ -20,16 +20,24 @@ _SECONDS_MAX = 253_402_300_799
 """The last second of the year 9999: a disk may claim dates that no calendar has."""
 
 
+_LOOKS_MAX = 10
+"""How often a version's locks are looked at anew because one was just replaced by a later one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredVersion:
-    """A version's file, and the files of its locks with the dates that their names claim."""
+    """A version's file in its object's directory."""
 
     version_id: str
-    path: Path
+    directory: Path
     size_bytes: int
     modified_ns: int
     is_latest: bool
-    locks: tuple[tuple[str, datetime], ...]
+
+    @property
+    def path(self) -> Path:
+        """The file with the version's bytes."""
+        return self.directory / self.version_id
 
     @property
     def modified(self) -> datetime:
@@ -41,14 +49,10 @@ class StoredVersion:
 def versions_in(directory: Path) -> list[StoredVersion]:
     """The versions in an object's directory, newest first; none when there is no directory."""
     found: list[tuple[int, str, int]] = []
-    locks: dict[str, list[tuple[str, datetime]]] = {}
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
-                lock = layout.parse_lock_file(entry.name)
-                if lock is not None:
-                    locks.setdefault(lock[0], []).append((entry.name, lock[1]))
-                elif layout.is_version_id(entry.name) and entry.is_file(follow_symlinks=False):
+                if layout.is_version_id(entry.name) and entry.is_file(follow_symlinks=False):
                     status = entry.stat(follow_symlinks=False)
                     found.append((status.st_mtime_ns, entry.name, status.st_size))
     except FileNotFoundError:
@@ -57,31 +61,49 @@ def versions_in(directory: Path) -> list[StoredVersion]:
     return [
         StoredVersion(
             version_id=version_id,
-            path=directory / version_id,
+            directory=directory,
             size_bytes=size_bytes,
             modified_ns=modified_ns,
             is_latest=position == 0,
-            locks=tuple(locks.get(version_id, ())),
         )
         for position, (modified_ns, version_id, size_bytes) in enumerate(found)
     ]
 
 
+def lock_files_of(version: StoredVersion) -> list[tuple[str, datetime]]:
+    """The files of a version's locks, with the dates that their names claim."""
+    with os.scandir(version.directory) as entries:
+        parsed = [(entry.name, layout.parse_lock_file(entry.name)) for entry in entries]
+    return [
+        (file, lock[1])
+        for file, lock in parsed
+        if lock is not None and lock[0] == version.version_id
+    ]
+
+
 def lock_of(version: StoredVersion, name: str) -> datetime | None:
     """The latest date among a version's undamaged lock records."""
-    dates = []
-    for file, claimed in version.locks:
-        try:
-            data = files.read_record(version.path.parent / file, layout.LOCK_RECORD_SIZE_MAX)
-        except OSError as error:
-            # Replaced by a later one a moment ago, or a directory or link in its place. A disk
-            # that cannot be read is another matter: that must not look like "not locked".
-            if error.errno not in {errno.ENOENT, errno.EISDIR, errno.ELOOP}:
-                raise
-            continue
-        date = layout.decode_lock_record(data, name=name, version_id=version.version_id)
-        if date is not None and date == claimed:
-            dates.append(date)
+    dates: list[datetime] = []
+    for _ in range(_LOOKS_MAX):
+        vanished = False
+        dates.clear()
+        for file, claimed in lock_files_of(version):
+            try:
+                data = files.read_record(version.directory / file, layout.LOCK_RECORD_SIZE_MAX)
+            except FileNotFoundError:
+                vanished = True
+                continue
+            except OSError as error:
+                # A directory or a link in its place. A disk that cannot be read is another matter:
+                # that must not look like "not locked".
+                if error.errno not in {errno.EISDIR, errno.ELOOP}:
+                    raise
+                continue
+            date = layout.decode_lock_record(data, name=name, version_id=version.version_id)
+            if date is not None and date == claimed:
+                dates.append(date)
+        if not vanished:
+            break
     return max(dates, default=None)
 
 
