@@ -303,7 +303,11 @@ class Execution:
             bytes=sum(c.bytes for c in finished),
             files_failed=files_failed,
             failed=tuple(failed),
-            kept=sum(c.entries for c in counts if c.state is FileState.KEPT),
+            kept=sum(
+                c.entries
+                for c in counts
+                if c.state is FileState.KEPT and c.kind is not EntryKind.DIRECTORY
+            ),
             files_resumed=self._files_resumed,
             warnings=tuple(warnings),
             exit_code=self._record.worst_exit_code(),

@@ -104,9 +104,7 @@ def test_a_depth_of_2000_and_a_path_beyond_4096_bytes_work(
         FILES.rmdir(deep[depth - 1], dir_fd=tree.directory(deep[: depth - 1]))
 
 
-def test_an_existing_name_is_not_touched_without_replace(
-    tree: Tree, workspace: Workspace
-) -> None:
+def test_an_existing_name_is_not_touched_without_replace(tree: Tree, workspace: Workspace) -> None:
     (tree.path / "name").write_bytes(b"old")
     name = partial(workspace, b"1", b"new")
     published = tree.publish(workspace.partial, name, (b"name",), replace=False)

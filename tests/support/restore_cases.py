@@ -74,15 +74,12 @@ class Maker:
             elif piece:
                 extents.append(self.place("headers" if number == 0 else "pixels", piece))
         self.contents[path] = content
-        return self._add(
-            path,
-            EntryKind.FILE,
-            0o640,
-            size_bytes=len(content),
-            sha256=hashlib.sha256(content).digest(),
-            extents=tuple(extents),
-            **changes,
-        )
+        fields: dict[str, object] = {
+            "size_bytes": len(content),
+            "sha256": hashlib.sha256(content).digest(),
+            "extents": tuple(extents),
+        }
+        return self._add(path, EntryKind.FILE, 0o640, **(fields | changes))
 
     def directory(self, path: bytes, mode: int = 0o750, **changes: object) -> Entry:
         """Add a directory."""
@@ -97,11 +94,11 @@ class Maker:
         self.contents[path] = self.contents.get(target, b"")
         return self._add(path, EntryKind.HARD_LINK, 0o640, link_target=target, **changes)
 
-    def _add(self, path: bytes, kind: EntryKind, mode: int, **fields: object) -> Entry:
+    def _add(self, path: bytes, kind: EntryKind, usual_mode: int, **fields: object) -> Entry:
         values: dict[str, object] = {
             "uid": os.geteuid(),
             "gid": os.getegid(),
-            "mode": mode,
+            "mode": usual_mode,
             "mtime_ns": MTIME_NS + len(self.entries),
         }
         entry = Entry(path=path, kind=kind, **(values | fields))  # type: ignore[arg-type]

@@ -6,7 +6,9 @@ import hashlib
 import os
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -394,3 +396,23 @@ def test_a_listing_is_what_was_put_in_order_of_names(
     for name in names:
         with pytest.raises(NameTakenError):
             put(store, name)
+
+
+def test_a_lock_that_is_being_extended_never_reads_as_none(store: DirectoryStore) -> None:
+    version_id = put(store)
+    done = threading.Event()
+
+    def extend_again_and_again() -> None:
+        for days in range(1, 100):
+            store.extend(NAME, version_id, UNTIL + timedelta(days=days))
+        done.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        extensions = pool.submit(extend_again_and_again)
+        last = UNTIL
+        while not done.is_set():
+            until = store.head(NAME, version_id).retain_until
+            assert until is not None
+            assert until >= last
+            last = until
+        extensions.result()

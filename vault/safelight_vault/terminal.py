@@ -39,7 +39,9 @@ class Terminal:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self._out = Console(file=sys.stdout, soft_wrap=True, highlight=False)
+        # Tables that are not shown on a terminal are read by scripts or mailed: no narrow columns.
+        width = None if sys.stdout.isatty() else 160
+        self._out = Console(file=sys.stdout, soft_wrap=True, highlight=False, width=width)
         self._err = Console(file=sys.stderr, soft_wrap=True, highlight=False)
 
     def result(self, value: Mapping[str, object], text: str = "") -> None:
@@ -56,8 +58,8 @@ class Terminal:
         if self.as_json:
             return
         table = Table(title=title, title_justify="left")
-        for column in columns:
-            table.add_column(column)
+        for number, column in enumerate(columns):
+            table.add_column(column, no_wrap=number == 0, overflow="fold")
         for row in rows:
             table.add_row(*(escape(str(cell)) for cell in row))
         self._out.print(table)
