@@ -14,7 +14,7 @@ from safelight_agent.upload import WriterKeys
 from safelight_vault.errors import CorruptError, DecodeError
 from safelight_vault.format.index import IndexedPack, decode_index
 from safelight_vault.format.names import Kind, ObjectName, parse_name, prefix_of
-from safelight_vault.format.pack import open_directory
+from safelight_vault.format.pack import header_digest, open_directory
 from safelight_vault.format.place import Place
 from safelight_vault.objects import read_object
 from safelight_vault.store import Store, Version
@@ -149,7 +149,8 @@ def _read_directory(
     except CorruptError as error:
         warn(f"pack passed over: {name}: {error.message}")
         return None
-    return IndexedPack(listed.digest, version_id, len(data), directory)
+    header = header_digest(data[: directory.blocks_offset])
+    return IndexedPack(listed.digest, header, version_id, len(data), directory)
 
 
 def _adopt(state: State, pack: IndexedPack, *, indexed: bool) -> None:
@@ -159,6 +160,7 @@ def _adopt(state: State, pack: IndexedPack, *, indexed: bool) -> None:
     state.pack_uploaded(
         row,
         digest=pack.digest,
+        header_digest=pack.header_digest,
         version_id=pack.version_id,
         size_bytes=pack.size_bytes,
         retain_until_us=0,

@@ -24,6 +24,7 @@ from safelight_agent.source.command import CommandSource
 from safelight_agent.source.tree import TreeSource
 from safelight_agent.source_runs import run_command, run_tree
 from safelight_agent.state import State, open_state
+from safelight_agent.state_files import make_private_directory
 from safelight_vault.errors import IncompleteError, VaultError
 from safelight_vault.format.snapshot import SourceKind
 from safelight_vault.key_files import Trust, read_trust
@@ -33,6 +34,7 @@ from safelight_vault.store.opening import StoreOptions, open_store
 
 STATE_FILE = "state.sqlite"
 RESULTS_DIRECTORY = "results"
+SPOOL_DIRECTORY = "spool"
 AGENT_LEASE = "agent"
 """Sources of one agent share its state file and are backed up one after the other."""
 
@@ -194,6 +196,7 @@ class Agent:
         return RunSettings(
             source_name=source.name,
             source_kind=SourceKind.TREE if is_tree else SourceKind.COMMAND,
+            spool_directory=self._spool_directory(),
             root=bytes(source.path) if isinstance(source, TreeSettings) else b"",
             retention=_policy(source.retention),
             zone=ZoneInfo(agent.time_zone),
@@ -207,6 +210,11 @@ class Agent:
             upload_limit_bytes_per_second=agent.upload_limit_bytes_per_second,
             clock_skew_limit_seconds=self.config.vault.clock_skew_limit_seconds,
         )
+
+    def _spool_directory(self) -> Path:
+        directory = self.config.agent.state_directory / SPOOL_DIRECTORY
+        make_private_directory(directory)
+        return directory
 
     def failed(
         self, source_name: str, started: datetime, began: float, error: VaultError

@@ -12,12 +12,14 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
 
 from safelight_agent.adoption import reconcile
 from safelight_agent.chain import Chain, read_chain, source_id_of
 from safelight_agent.coverage import Coverage, microseconds
 from safelight_agent.file_table import ChainRow, FileTable, write_chain
 from safelight_agent.membership import Membership
+from safelight_agent.pack_file import PackFile
 from safelight_agent.packing import Packer
 from safelight_agent.pipeline import Pipeline
 from safelight_agent.publish import Publisher, TreeBuilder, Trees
@@ -34,6 +36,7 @@ from safelight_vault.format.references import Reference
 from safelight_vault.format.snapshot import (
     BODY_ID_SIZE,
     Root,
+    RootContext,
     Snapshot,
     SourceKind,
     encode_root,
@@ -52,6 +55,8 @@ class RunSettings:
     source_name: str
     source_kind: SourceKind
     root: bytes
+    spool_directory: Path
+    """Where packs are written before they are put: sealed bytes only."""
     retention: RetentionPolicy
     zone: tzinfo
     pack_size_bytes: int
@@ -222,15 +227,18 @@ class SourceRun:
     def _limit(self, bytes_per_second: int) -> RateLimit:
         return RateLimit(bytes_per_second, clock=self._host.monotonic, sleep=self._host.stop.wait)
 
-    def _new_pack(self, stream: Stream) -> PackBuilder:
-        return PackBuilder(
+    def _new_pack(self, stream: Stream) -> tuple[PackBuilder, PackFile]:
+        file = PackFile(self._settings.spool_directory)
+        builder = PackBuilder(
             run_key=self._run_keys.current(),
             pack_id=self._host.random_bytes(PACK_ID_SIZE),
             agent_id=self._membership.agent_id,
             source_id=self.source_id,
             stream=stream,
             epoch=self._membership.configuration.epoch,
+            write=file.write,
         )
+        return builder, file
 
     def _note_failure(self, path: bytes, reason: str) -> None:
         if len(self._outcome.failed) < FAILURES_LISTED_MAX:
@@ -354,5 +362,10 @@ class SourceRun:
             checkpoint=checkpoint,
             table=table,
             certificate=self._membership.certificate_bytes,
-            root=encode_root(root, self._run_keys.current(), self._host.random_bytes(BODY_ID_SIZE)),
+            root=encode_root(
+                root,
+                self._run_keys.current(),
+                self._host.random_bytes(BODY_ID_SIZE),
+                RootContext(self._membership.agent_id, self.source_id, sequence),
+            ),
         )

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -102,6 +102,7 @@ class _Runs:
     stop: threading.Event
     now: Callable[[], datetime]
     log: Log
+    writing_textfile: threading.Lock = field(default_factory=threading.Lock)
 
     def last_started(self, source: str) -> datetime | None:
         """When the last run of the source began, as far as is known."""
@@ -157,7 +158,9 @@ class _Runs:
         try:
             write()
             if self.textfile is not None:
-                write_textfile(self.textfile, self.collector)
+                # One at a time, or a run that read the records first could write its file last.
+                with self.writing_textfile:
+                    write_textfile(self.textfile, self.collector)
         except VaultError as error:
             self.log.error("result_not_recorded", source=source, error=error.message)
 

@@ -14,6 +14,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
 from safelight_agent.coverage import Coverage
+from safelight_agent.pack_file import PackFile
 from safelight_agent.state import State
 from safelight_agent.upload import Uploader
 from safelight_vault.errors import CorruptError
@@ -46,6 +47,7 @@ class _StreamState:
     filling: _Block = field(default_factory=_Block)
     compressing: deque[tuple[_Block, Future[bytes]]] = field(default_factory=deque)
     pack: PackBuilder | None = None
+    file: PackFile | None = None
     row: int = 0
 
 
@@ -67,7 +69,7 @@ class Packer:
         coverage: Coverage,
         uploader: Uploader,
         executor: Executor,
-        new_pack: Callable[[Stream], PackBuilder],
+        new_pack: Callable[[Stream], tuple[PackBuilder, PackFile]],
         source_id: bytes,
         pack_size_bytes: int,
         compression_level: int,
@@ -129,7 +131,7 @@ class Packer:
         frame = future.result()
         self._compressing_bytes -= block.size_bytes
         if of.pack is None:
-            of.pack = self._new_pack(stream)
+            of.pack, of.file = self._new_pack(stream)
             of.row = self._state.begin_pack(of.pack.pack_id, self._source_id, stream)
         records = [
             ChunkRecord(slot.chunk_id, len(piece))
@@ -148,9 +150,9 @@ class Packer:
             self._finish_pack(of)
 
     def _finish_pack(self, of: _StreamState) -> None:
-        if of.pack is not None:
-            self._uploader.submit(of.pack, of.row)
-            of.pack = None
+        if of.pack is not None and of.file is not None:
+            self._uploader.submit(of.pack, of.file, of.row)
+            of.pack = of.file = None
 
     def seal_blocks(self) -> None:
         """Seal everything that is in a block, so that every slot has its place."""

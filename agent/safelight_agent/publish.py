@@ -231,7 +231,9 @@ class Publisher:
                 )
             if pack.digest is not None:
                 name = ObjectName(kind=Kind.PACK, owner=self._keys.agent_id, digest=pack.digest)
-                references.append(Reference(name, pack.version_id, pack.size_bytes))
+                references.append(
+                    Reference(name, pack.version_id, pack.size_bytes, pack.header_digest)
+                )
         return references
 
     def _put_table(self, references: list[Reference], source_id: bytes, sequence: int) -> Reference:

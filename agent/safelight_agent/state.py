@@ -20,6 +20,9 @@ from safelight_vault.format.place import Place
 
 SCHEMA_VERSION = 1
 _CHECK_SIZE = 8
+_PACK_COLUMNS = (
+    "select id, pack_id, digest, version_id, size_bytes, header_digest, stream, retain_until_us"
+)
 
 _SCHEMA = """
 create table about (name blob primary key, value blob not null) without rowid;
@@ -29,6 +32,7 @@ create table packs (
     digest blob unique,
     version_id text,
     size_bytes integer,
+    header_digest blob,
     source_id blob not null,
     stream integer not null,
     retain_until_us integer not null default 0,
@@ -90,6 +94,7 @@ class PackRow:
     digest: bytes | None
     version_id: str
     size_bytes: int
+    header_digest: bytes
     stream: Stream
     retain_until_us: int
 
@@ -122,7 +127,7 @@ def _connect(path: Path, fingerprint: bytes) -> sqlite3.Connection:
         database.execute("pragma journal_mode = wal")
         # A lost transaction costs re-reading, so the log is not synced at every commit.
         database.execute("pragma synchronous = normal")
-        database.execute("pragma cache_size = -65536")
+        database.execute("pragma cache_size = -16384")
         version = database.execute("pragma user_version").fetchone()[0]
         if version == 0 and not database.execute("select 1 from sqlite_master").fetchone():
             database.executescript("begin;" + _SCHEMA + f"pragma user_version = {SCHEMA_VERSION};")
@@ -214,13 +219,20 @@ class State:
         return int(cursor.lastrowid or 0)
 
     def pack_uploaded(
-        self, row: int, *, digest: bytes, version_id: str, size_bytes: int, retain_until_us: int
+        self,
+        row: int,
+        *,
+        digest: bytes,
+        header_digest: bytes,
+        version_id: str,
+        size_bytes: int,
+        retain_until_us: int,
     ) -> None:
         """The pack is in the vault, its lock read back."""
         self.database.execute(
-            "update packs set digest = ?, version_id = ?, size_bytes = ?, retain_until_us = ?"
-            " where id = ?",
-            (digest, version_id, size_bytes, retain_until_us, row),
+            "update packs set digest = ?, header_digest = ?, version_id = ?, size_bytes = ?,"
+            " retain_until_us = ? where id = ?",
+            (digest, header_digest, version_id, size_bytes, retain_until_us, row),
         )
 
     def lock_known(self, row: int, retain_until_us: int) -> None:
@@ -232,8 +244,7 @@ class State:
     def pack(self, pack_id: bytes) -> PackRow | None:
         """A pack by its random id."""
         row = self.database.execute(
-            "select id, pack_id, digest, version_id, size_bytes, stream, retain_until_us"
-            " from packs where pack_id = ?",
+            _PACK_COLUMNS + " from packs where pack_id = ?",
             (pack_id,),
         ).fetchone()
         return None if row is None else _pack_row(row)
@@ -241,8 +252,7 @@ class State:
     def uploaded_packs(self, *, after: bytes = b"") -> Iterator[PackRow]:
         """Packs in the vault, by digest."""
         for row in self.database.execute(
-            "select id, pack_id, digest, version_id, size_bytes, stream, retain_until_us"
-            " from packs where digest > ? order by digest",
+            _PACK_COLUMNS + " from packs where digest > ? order by digest",
             (after,),
         ):
             yield _pack_row(row)
@@ -250,8 +260,7 @@ class State:
     def packs_to_index(self) -> list[PackRow]:
         """Uploaded packs that no index segment of ours lists yet, in upload order."""
         rows = self.database.execute(
-            "select id, pack_id, digest, version_id, size_bytes, stream, retain_until_us"
-            " from packs where digest is not null and indexed = 0 order by id"
+            _PACK_COLUMNS + " from packs where digest is not null and indexed = 0 order by id"
         )
         return [_pack_row(row) for row in rows]
 
@@ -313,5 +322,10 @@ class State:
         self.database.execute("delete from chunks where chunk_id = ?", (chunk_id,))
 
 
-def _pack_row(row: tuple[int, bytes, bytes | None, str | None, int | None, int, int]) -> PackRow:
-    return PackRow(row[0], row[1], row[2], row[3] or "", row[4] or 0, Stream(row[5]), row[6])
+_PackColumns = tuple[int, bytes, bytes | None, str | None, int | None, bytes | None, int, int]
+
+
+def _pack_row(row: _PackColumns) -> PackRow:
+    return PackRow(
+        row[0], row[1], row[2], row[3] or "", row[4] or 0, row[5] or b"", Stream(row[6]), row[7]
+    )

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from safelight_agent.coverage import Requirement, microseconds
+from safelight_agent.pack_file import PackFile
 from safelight_agent.state import State
 from safelight_agent.throttle import RateLimit
 from safelight_vault.format.crypto import SigningKey
@@ -64,19 +65,27 @@ class Uploader:
         self._to_index: list[tuple[int, IndexedPack]] = []
         self.bytes_stored = 0
 
-    def submit(self, pack: PackBuilder, row: int) -> None:
+    def submit(self, pack: PackBuilder, file: PackFile, row: int) -> None:
         """Finish and put a pack in the background; waits while too many are under way."""
-        self._under_way.append((row, self._pool.submit(self._put, pack)))
+        self._under_way.append((row, self._pool.submit(self._put, pack, file)))
         while self._under_way and (
             self._under_way[0][1].done() or len(self._under_way) > self._workers
         ):
             self._collect()
 
-    def _put(self, builder: PackBuilder) -> tuple[FinishedPack, Reference]:
+    def _put(self, builder: PackBuilder, file: PackFile) -> tuple[FinishedPack, Reference]:
         pack = builder.finish(self._keys.index_key, self._keys.signing_key, self._random_bytes)
         self._limit.take(pack.size_bytes)
         name = ObjectName(kind=Kind.PACK, owner=self._keys.agent_id, digest=pack.digest)
-        return pack, put_object(self._store, name, pack.body, self._requirement.target_until)
+        with file:
+            reference = put_object(
+                self._store,
+                name,
+                file,
+                self._requirement.target_until,
+                size_bytes=pack.size_bytes,
+            )
+        return pack, reference
 
     def _collect(self) -> None:
         row, future = self._under_way.popleft()
@@ -86,13 +95,20 @@ class Uploader:
             self._state.pack_uploaded(
                 row,
                 digest=pack.digest,
+                header_digest=pack.header_digest,
                 version_id=reference.version_id,
                 size_bytes=pack.size_bytes,
                 retain_until_us=microseconds(self._requirement.target_until),
             )
         self.add_to_index(
             row,
-            IndexedPack(pack.digest, reference.version_id, pack.size_bytes, pack.directory),
+            IndexedPack(
+                pack.digest,
+                pack.header_digest,
+                reference.version_id,
+                pack.size_bytes,
+                pack.directory,
+            ),
         )
 
     def add_to_index(self, row: int, pack: IndexedPack) -> None:

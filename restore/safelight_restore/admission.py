@@ -13,7 +13,7 @@ order is the byte order of paths with ``/`` read as NUL, the one byte that no pa
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from safelight_restore.target.path import split_path
+from safelight_restore.target.path import require_path
 from safelight_vault.errors import DecodeError
 from safelight_vault.format.manifest import Entry, EntryKind, Hole, entry_key
 
@@ -54,7 +54,7 @@ def admit(entries: Iterable[Entry | Unreadable]) -> Iterator[Entry | Refusal | U
             yield entry
             continue
         try:
-            split_path(entry.path)
+            require_path(entry.path)
             order.require_next(entry)
             _require_sound(entry)
         except DecodeError as error:
@@ -103,7 +103,7 @@ def _require_sound(entry: Entry) -> None:
         if not entry.link_target or b"\0" in entry.link_target:
             raise DecodeError("symlink has an impossible target")
     elif entry.kind is EntryKind.HARD_LINK:
-        split_path(entry.link_target)
+        require_path(entry.link_target)
         if entry_key(entry.link_target) >= entry_key(entry.path):
             raise DecodeError("hard link does not name an earlier file")
 

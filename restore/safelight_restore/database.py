@@ -14,7 +14,7 @@ from typing import Any, Final
 from safelight_vault.errors import IncompleteError, LeaseHeldError
 
 _PAGE_ROWS: Final = 1000
-_CACHE_KIB: Final = 32 * 1024
+_CACHE_KIB: Final = 16 * 1024
 
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

@@ -282,7 +282,8 @@ class Execution:
                 Progress(
                     bytes_done=self._bytes_done,
                     bytes_total=self._bytes_total,
-                    files_done=self._files_done,
+                    # A file that two reads fail is counted twice.
+                    files_done=min(self._files_done, self._files_total),
                     files_total=self._files_total,
                 )
             )

@@ -19,7 +19,7 @@ from safelight_vault.blocks import GAP_SIZE_MAX
 
 _SEALED_BYTES_MAX: Final = 8 * 1024 * 1024
 _PLAIN_BYTES_MAX: Final = 32 * 1024 * 1024
-_PIECES_MAX: Final = 20_000
+_PIECES_MAX: Final = 4096
 _PAGE_ROWS: Final = 256
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from safelight_restore.admission import Refusal, Unreadable, admit
 from safelight_vault.format.manifest import Entry, EntryKind, Hole, entry_key
 from safelight_vault.format.place import Place

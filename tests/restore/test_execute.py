@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from restore_cases import MTIME_NS, SOURCE, FaultyFiles, Maker, differences, restore, sample
 from safelight_restore.execute import Execution, Progress
 from safelight_restore.existing import Exists
 from safelight_restore.run import open_restore
 from safelight_restore.select import Selection
-from safelight_restore.target.filesystem import FileSystem
 from safelight_vault.errors import (
     AccessDeniedError,
     CorruptError,
@@ -55,7 +55,7 @@ NAMES = st.binary(min_size=1, max_size=30).filter(
     lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..")
 )
 PIECES = st.lists(
-    st.one_of(st.binary(min_size=1, max_size=300), st.integers(1, 10_000).map(lambda n: Hole(n))),
+    st.one_of(st.binary(min_size=1, max_size=300), st.integers(1, 10_000).map(Hole)),
     max_size=6,
 )
 LEAVES = st.one_of(
@@ -156,7 +156,7 @@ def test_a_bad_block_fails_only_the_files_that_need_it(tmp_path: Path) -> None:
 
 def test_a_missing_pack_is_named_and_everything_else_restored(tmp_path: Path) -> None:
     maker = sample()
-    lost = sorted(maker.packs())[0]
+    lost = min(maker.packs())
     plan, result = restore(maker, tmp_path, missing=frozenset({lost}))
     assert plan.files_failed == result.files_failed > 0
     assert {item.reason for item in result.failed} == {f"pack {lost.hex()} is missing"}
@@ -230,127 +230,6 @@ def test_one_unreachable_block_does_not_end_the_run(tmp_path: Path) -> None:
     assert {item.exit_code for item in result.failed} == {6}
 
 
-# -- what exists in the target -----------------------------------------------------------------
-
-
-def test_keep_leaves_what_exists_and_restores_the_rest(tmp_path: Path) -> None:
-    maker = sample()
-    place = tmp_path / ARCHIVE / "2024"
-    place.mkdir(parents=True)
-    place.chmod(0o711)
-    (place / "000.dcm").write_bytes(b"mine")
-    (place / "001.dcm").symlink_to("/etc/passwd")
-    _, result = restore(maker, tmp_path, exists=Exists.KEEP)
-    assert result.kept == 2
-    assert (place / "000.dcm").read_bytes() == b"mine"
-    assert os.readlink(place / "001.dcm") == "/etc/passwd"
-    assert stat.S_IMODE(place.stat().st_mode) == 0o711
-    # The file that "twin" shares its inode with was kept, so the link has become the file.
-    assert (place / "twin").read_bytes() == maker.contents[b"2024/000.dcm"]
-    assert (place / "002.dcm").read_bytes() == maker.contents[b"2024/002.dcm"]
-    assert (result.files, result.exit_code) == (16, 0)
-
-
-def test_replace_keeps_equal_files_and_replaces_others(tmp_path: Path) -> None:
-    maker = sample()
-    restore(maker, tmp_path)
-    place = tmp_path / ARCHIVE / "2024"
-    equal = place / "001.dcm"
-    inode = equal.stat().st_ino
-    equal.chmod(0o777)
-    os.utime(equal, ns=(1, 1))
-    (place / "002.dcm").write_bytes(b"shorter")
-    same_size = bytearray(maker.contents[b"2024/003.dcm"])
-    same_size[5] ^= 1
-    (place / "003.dcm").write_bytes(same_size)
-    outside = tmp_path / "outside"
-    outside.write_bytes(b"precious")
-    (place / "004.dcm").unlink()
-    (place / "004.dcm").symlink_to(outside)
-    (place / "empty").chmod(0o700)
-    (place / "empty").rmdir()
-    (place / "empty").write_bytes(b"a file in a directory's place")
-    (place / "way out").unlink()
-    (place / "way out").mkdir()
-    (place / "extra").write_bytes(b"not in the backup")
-    maker.blocks_read = 0
-    plan, result = restore(maker, tmp_path, exists=Exists.REPLACE)
-    assert plan.already_present == 13
-    assert 0 < maker.blocks_read < 10
-    assert differences(maker, tmp_path / ARCHIVE) == ["b'2024/extra': not in the manifest"]
-    assert equal.stat().st_ino == inode
-    assert outside.read_bytes() == b"precious"
-    assert (result.files, result.exit_code) == (18, 0)
-
-
-def test_a_directory_with_content_is_never_replaced_by_a_file(tmp_path: Path) -> None:
-    maker = sample()
-    place = tmp_path / ARCHIVE / "2024" / "000.dcm"
-    (place / "content").mkdir(parents=True)
-    _, result = restore(maker, tmp_path, exists=Exists.REPLACE)
-    assert [item.path for item in result.failed] == [b"archive/2024/000.dcm"]
-    assert (result.exit_code, (place / "content").is_dir()) == (7, True)
-    # Its hard link is restored as a file of its own; and once there is room, so is the file.
-    assert (place.parent / "twin").read_bytes() == maker.contents[b"2024/000.dcm"]
-    (place / "content").rmdir()
-    _, result = restore(maker, tmp_path, exists=Exists.REPLACE)
-    assert place.read_bytes() == maker.contents[b"2024/000.dcm"]
-    assert result.exit_code == 0
-
-
-def test_a_symlink_in_a_directorys_place_is_replaced_not_followed(tmp_path: Path) -> None:
-    maker = sample()
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (tmp_path / "target" / ARCHIVE).mkdir(parents=True)
-    (tmp_path / "target" / ARCHIVE / "2024").symlink_to(outside)
-    _, result = restore(maker, tmp_path / "target", exists=Exists.KEEP)
-    assert list(outside.iterdir()) == []
-    assert result.files == 1
-    assert result.files_failed == 19
-    _, result = restore(maker, tmp_path / "target", exists=Exists.REPLACE)
-    assert list(outside.iterdir()) == []
-    assert differences(maker, tmp_path / "target" / ARCHIVE) == []
-
-
-class Intruder(FileSystem):
-    """Creates a file at a name of the restore just before that restore's files get theirs."""
-
-    def __init__(self, place: Path, content: bytes) -> None:
-        self._place = place
-        self._content = content
-
-    def syncfs(self, descriptor: int) -> None:
-        if not self._place.exists():
-            self._place.parent.mkdir(parents=True, exist_ok=True)
-            self._place.write_bytes(self._content)
-        super().syncfs(descriptor)
-
-
-@pytest.mark.parametrize("exists", list(Exists))
-def test_a_name_that_appears_meanwhile_is_not_overwritten(tmp_path: Path, exists: Exists) -> None:
-    maker = sample()
-    place = tmp_path / ARCHIVE / "2024" / "003.dcm"
-    _, result = restore(maker, tmp_path, exists=exists, files=Intruder(place, b"intruder"))
-    assert place.read_bytes() == b"intruder"
-    if exists is Exists.KEEP:
-        assert (result.kept, result.exit_code) == (1, 0)
-    else:
-        assert [item.path for item in result.failed] == [b"archive/2024/003.dcm"]
-        assert result.exit_code == 7
-
-
-def test_a_name_that_appears_with_the_right_content_counts_as_restored(tmp_path: Path) -> None:
-    maker = sample()
-    place = tmp_path / ARCHIVE / "2024" / "003.dcm"
-    intruder = Intruder(place, maker.contents[b"2024/003.dcm"])
-    _, result = restore(maker, tmp_path, files=intruder)
-    assert (result.files, result.exit_code) == (18, 0)
-
-
-# -- selections, owners, progress --------------------------------------------------------------
-
-
 def test_a_selected_hard_link_brings_the_content_of_its_unselected_file(tmp_path: Path) -> None:
     maker = sample()
     maker.hard_link(b"2024/twin 2", b"2024/000.dcm")
@@ -370,6 +249,20 @@ def test_a_hard_link_to_nothing_is_a_named_failure(tmp_path: Path) -> None:
     _, result = restore(maker, tmp_path)
     assert [item.path for item in result.failed] == [b"archive/b", b"archive/c"]
     assert result.exit_code == 3
+
+
+def test_a_name_that_the_file_system_cannot_hold_is_a_named_failure(tmp_path: Path) -> None:
+    maker = Maker()
+    maker.file(b"a", b"content")
+    maker.file(b"x" * 300, b"content")
+    maker.file(b"y" * 300 + b"/below", b"content")
+    _, result = restore(maker, tmp_path)
+    assert [item.path for item in result.failed] == [
+        b"archive/" + b"x" * 300,
+        b"archive/" + b"y" * 300 + b"/below",
+    ]
+    assert {item.reason for item in result.failed} == {"File name too long"}
+    assert (result.files, result.exit_code) == (1, 7)
 
 
 def test_parents_without_an_entry_are_made_for_their_owner_only(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from safelight_restore.ledger import Ledger, Verification, VerifyResult
 from safelight_vault.errors import LeaseHeldError
 

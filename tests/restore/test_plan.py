@@ -1,18 +1,17 @@
 """The plan: what is counted, what is decided about existing names, and that nothing is written."""
 
-import os
+import tracemalloc
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from restore_cases import MTIME_NS, Maker, found_in, sample
 from safelight_restore.admission import Unreadable
-from safelight_restore.existing import Decision, Exists, decide
+from safelight_restore.existing import Exists
 from safelight_restore.plan import Plan, SourceEntries
 from safelight_restore.run import dry_run
 from safelight_restore.select import Selection
-from safelight_restore.spool import FileState
 from safelight_vault.errors import ConfigurationError, CorruptError, DecodeError, RefusedError
 from safelight_vault.format.manifest import Entry, EntryKind
 
@@ -77,7 +76,7 @@ def test_a_selection_brings_its_parents_along(tmp_path: Path) -> None:
 
 def test_a_missing_pack_fails_exactly_the_files_that_need_it(tmp_path: Path) -> None:
     maker = sample()
-    lost = sorted(maker.packs())[0]
+    lost = min(maker.packs())
     affected = {
         entry.path
         for entry in maker.entries
@@ -100,19 +99,34 @@ def test_hostile_entries_are_counted_as_refused_and_the_others_planned(tmp_path:
     assert (made.files_to_write, made.refused, made.files_failed) == (1, 3, 3)
 
 
-def test_a_huge_hostile_manifest_does_not_grow_in_memory(tmp_path: Path) -> None:
-    """Ten thousand levels of directories, each pair of entries made as it is asked for."""
+def directories(paths: Iterator[bytes]) -> Iterator[Entry]:
+    for path in paths:
+        yield Entry(
+            path=path, kind=EntryKind.DIRECTORY, mode=0o700, uid=0, gid=0, mtime_ns=MTIME_NS
+        )
 
+
+def test_a_manifest_of_two_thousand_levels_is_planned(tmp_path: Path) -> None:
     def entries() -> Iterator[Entry]:
-        path = b""
-        for _ in range(10_000):
-            yield Entry(
-                path=path, kind=EntryKind.DIRECTORY, mode=0o700, uid=0, gid=0, mtime_ns=MTIME_NS
-            )
-            path = path + b"/d" if path else b"d"
+        return directories(b"/".join([b"d"] * depth) for depth in range(2000))
 
     sources = [SourceEntries(name=b"deep", snapshot=b"1", entries=entries)]
-    assert plan(Maker(), tmp_path, sources=sources).directories == 10_000
+    assert plan(Maker(), tmp_path, sources=sources).directories == 2000
+
+
+def test_memory_does_not_grow_with_the_number_of_entries(tmp_path: Path) -> None:
+    def peak_bytes(count: int) -> int:
+        def entries() -> Iterator[Entry]:
+            return directories(b"%08d" % number for number in range(count))
+
+        sources = [SourceEntries(name=b"wide", snapshot=b"1", entries=entries)]
+        tracemalloc.start()
+        assert plan(Maker(), tmp_path, sources=sources).directories == count
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak
+
+    assert peak_bytes(30_000) < peak_bytes(5_000) + 200_000
 
 
 @pytest.mark.parametrize("name", [b"..", b"", b"a/b", b".safelight-restore", b"a\0"])
@@ -171,44 +185,3 @@ def test_an_error_of_the_vault_while_planning_is_not_swallowed(tmp_path: Path) -
     sources = [SourceEntries(name=b"archive", snapshot=b"1", entries=entries)]
     with pytest.raises(CorruptError):
         plan(Maker(), tmp_path, sources=sources)
-
-
-def status(kind: str, tmp_path: Path) -> os.stat_result | None:
-    place = tmp_path / "place"
-    if kind == "nothing":
-        return None
-    if kind in ("empty directory", "full directory"):
-        place.mkdir()
-    elif kind == "symlink":
-        place.symlink_to("/etc")
-    else:
-        place.write_bytes(b"abc" if kind == "same size" else b"abcd")
-    return place.lstat()
-
-
-IN_PLACE = ["nothing", "same size", "other size", "symlink", "empty directory", "full directory"]
-P, C, K, F = FileState.PENDING, FileState.COMPARE, FileState.KEPT, FileState.FAILED
-TABLE = {
-    (Exists.KEEP, EntryKind.FILE): [(P, 0), (K, 0), (K, 0), (K, 0), (F, 0), (F, 0)],
-    (Exists.KEEP, EntryKind.SYMLINK): [(P, 0), (K, 0), (K, 0), (K, 0), (F, 0), (F, 0)],
-    (Exists.KEEP, EntryKind.DIRECTORY): [(P, 0), (F, 0), (F, 0), (F, 0), (K, 0), (K, 0)],
-    (Exists.REPLACE, EntryKind.FILE): [(P, 0), (C, 1), (P, 1), (P, 1), (P, 1), (F, 1)],
-    (Exists.REPLACE, EntryKind.SYMLINK): [(P, 0), (P, 1), (P, 1), (P, 1), (P, 1), (F, 1)],
-    (Exists.REPLACE, EntryKind.HARD_LINK): [(P, 0), (P, 1), (P, 1), (P, 1), (P, 1), (F, 1)],
-    (Exists.REPLACE, EntryKind.DIRECTORY): [(P, 0), (P, 1), (P, 1), (P, 1), (P, 0), (P, 0)],
-    (Exists.REFUSE, EntryKind.FILE): [(P, 0), (F, 0), (F, 0), (F, 0), (F, 0), (F, 0)],
-}
-
-
-@pytest.mark.parametrize(("exists", "kind"), TABLE)
-@pytest.mark.parametrize("in_place", IN_PLACE)
-def test_each_rule_decides_each_case_as_the_table_says(
-    tmp_path: Path, exists: Exists, kind: EntryKind, in_place: str
-) -> None:
-    entry = replace(sample().file_entry(b"notes\n\xff"), kind=kind, size_bytes=3)
-    decision = decide(
-        exists, entry, status(in_place, tmp_path), lambda: in_place == "empty directory"
-    )
-    state, replaces = TABLE[exists, kind][IN_PLACE.index(in_place)]
-    assert decision == Decision(state=state, replace=bool(replaces), reason=decision.reason)
-    assert (decision.reason is not None) is (state is F)

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from safelight_restore.select import Selection, escape, matches
 from safelight_vault.errors import ConfigurationError
 

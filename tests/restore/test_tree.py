@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from safelight_restore.target.filesystem import FileSystem
 from safelight_restore.target.metadata import Identity, Metadata, MetadataWriter
 from safelight_restore.target.path import source_parts, split_path
@@ -59,8 +60,8 @@ def test_a_symlink_on_the_way_is_never_followed(
 ) -> None:
     (tmp_path / "outside").mkdir()
     (tree.path / "inside").mkdir()
-    place = {"outside": tmp_path / "outside", "nowhere": "/nonexistent", "inside": "inside"}
-    (tree.path / "link").symlink_to(place[leads_to])
+    places = {"outside": str(tmp_path / "outside"), "nowhere": "/nonexistent", "inside": "inside"}
+    (tree.path / "link").symlink_to(places[leads_to])
     with pytest.raises(InTheWayError):
         tree.directory((b"link", b"sub"), create=True)
     with pytest.raises(InTheWayError):

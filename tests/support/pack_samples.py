@@ -1,6 +1,7 @@
 """Small finished packs and random directories, for tests of whatever contains or reads packs."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
@@ -12,13 +13,23 @@ from safelight_vault.format.pack import (
     BlockRecord,
     ChunkRecord,
     Directory,
-    FinishedPack,
     PackBuilder,
     Stream,
 )
 
 CHUNKS = ((b"first chunk", b"second chunk"), (b"a chunk alone",), (b"\x00" * 300, b"last"))
 """The chunks of each block of a sample pack."""
+
+
+@dataclass(frozen=True)
+class SamplePack:
+    """A finished pack with its body: header, each sealed block, padding, directory and footer."""
+
+    digest: bytes
+    header_digest: bytes
+    size_bytes: int
+    directory: Directory
+    body: tuple[bytes, ...]
 
 
 def build_pack(
@@ -28,8 +39,9 @@ def build_pack(
     run: str = "run",
     signer: str = "agent",
     owner: str = "agent",
-) -> FinishedPack:
+) -> SamplePack:
     """A finished pack of these blocks of chunks; ``owner`` is the agent that the header claims."""
+    parts: list[bytes] = []
     builder = PackBuilder(
         run_key=run_key(run),
         pack_id=random_bytes(32),
@@ -37,14 +49,18 @@ def build_pack(
         source_id=SOURCE_ID,
         stream=Stream.DATA,
         epoch=1,
+        write=parts.append,
     )
     for chunks in blocks:
         records = [ChunkRecord(DEDUP_KEYS.chunk_id(chunk), len(chunk)) for chunk in chunks]
         builder.add_block(encode_block(b"".join(chunks), level=1), records)
-    return builder.finish(DEDUP_KEYS.index_key, signing_key(signer), random_bytes)
+    pack = builder.finish(DEDUP_KEYS.index_key, signing_key(signer), random_bytes)
+    return SamplePack(
+        pack.digest, pack.header_digest, pack.size_bytes, pack.directory, tuple(parts)
+    )
 
 
-def pack_bytes(pack: FinishedPack) -> bytes:
+def pack_bytes(pack: SamplePack) -> bytes:
     """The whole body of a pack."""
     return b"".join(pack.body)
 

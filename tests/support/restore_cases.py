@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safelight_restore import execute
 from safelight_restore.admission import Unreadable
 from safelight_restore.execute import RestoreResult
 from safelight_restore.existing import Exists
@@ -322,9 +323,15 @@ _CALLS = frozenset(name for name in vars(FileSystem) if not name.startswith("_")
 
 
 def main() -> None:
-    """Restore the sample and be killed at the n-th call: for tests that need another process."""
-    target, at, threads = sys.argv[1:]
-    restore(sample(), Path(target), files=FaultyFiles(int(at), None), threads=int(threads))
+    """Restore the sample and be killed at the n-th call: for tests that need another process.
+
+    The files are settled a few at a time, so that there is something to resume; prints the calls.
+    """
+    target, at = sys.argv[1:]
+    execute._GROUP_FILES = 3  # type: ignore[misc]
+    files = FaultyFiles(int(at), None)
+    restore(sample(), Path(target), files=files)
+    print(files.calls)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,16 @@ DOORS = {
     "boto3": ("safelight_vault.store.s3",),
     "botocore": ("safelight_vault.store.s3",),
     "urllib3": ("safelight_vault.store.s3",),
-    "click": ("safelight_vault.command_line", "safelight_agent.cli", "safelight_restore.cli"),
+    "click": (
+        "safelight_vault.command_line",
+        "safelight_agent.cli",
+        "safelight_restore.cli",
+        "safelight_restore.cli_drill",
+        "safelight_restore.cli_keys",
+        "safelight_restore.cli_options",
+        "safelight_restore.cli_proof",
+        "safelight_restore.cli_restore",
+    ),
     "cryptography": ("safelight_vault.format.crypto",),
     "prometheus_client": ("safelight_agent.metrics",),
     "pydicom": ("safelight_vault.dicom",),
@@ -44,7 +53,16 @@ MAY_IMPORT = {
 }
 
 # The modules in which the clock, randomness and the environment come in, to be passed on.
-OUTERMOST = ("safelight_agent.cli", "safelight_agent.daemon", "safelight_restore.cli")
+OUTERMOST = (
+    "safelight_agent.cli",
+    "safelight_agent.daemon",
+    "safelight_restore.cli",
+    "safelight_restore.cli_drill",
+    "safelight_restore.cli_keys",
+    "safelight_restore.cli_options",
+    "safelight_restore.cli_proof",
+    "safelight_restore.cli_restore",
+)
 OUTERMOST_ONLY = re.compile(
     r"datetime\.datetime\.(now|utcnow|today)|datetime\.date\.today|time\.time(_ns)?"
     r"|os\.(environb?|getenv|getenvb|putenv|urandom)|secrets\..*|uuid\.uuid[14]"

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from keys import fixed_bytes
 from manifest_samples import EXTENTS, FILE, entries, place
-from safelight_vault.errors import DecodeError
+from safelight_vault.errors import DecodeError, ObjectMissingError
 from safelight_vault.format.manifest import (
     EXTENTS_INLINE_MAX,
     EXTENTS_MAX,
@@ -26,8 +26,8 @@ from safelight_vault.format.manifest import (
     replace_packs,
     spill_extents,
 )
-from safelight_vault.format.place import Place
-from safelight_vault.format.wire import Reader
+from safelight_vault.format.place import Place, write_place
+from safelight_vault.format.wire import Reader, Writer
 from strictness import require_exact_length, require_only_vault_errors
 
 
@@ -56,7 +56,10 @@ class Chunks:
         return place(len(self.stored).to_bytes(32, "big"), length=len(chunk))
 
     def load(self, wanted: Place) -> bytes:
-        return self.stored[int.from_bytes(wanted.pack, "big") - 1]
+        number = int.from_bytes(wanted.pack, "big")
+        if not 1 <= number <= len(self.stored):
+            raise ObjectMissingError("no such chunk")
+        return self.stored[number - 1]
 
 
 def long_file(count: int) -> Entry:
@@ -102,19 +105,23 @@ def test_what_is_not_a_file_is_never_spilled(kind: EntryKind) -> None:
 
 
 def spilled_entry() -> tuple[bytes, Chunks]:
+    """FILE with its list spilled, as only a longer one would be."""
     chunks = Chunks()
-    return spill_extents(encode_entry(long_file(EXTENTS_INLINE_MAX + 1)), chunks.store), chunks
+    run = encode_extents(FILE.extents)
+    writer = Writer()
+    writer.u8(1)
+    writer.u32(1)
+    write_place(writer, chunks.store(run))
+    return encode_entry(FILE)[: -1 - len(run)] + writer.finish(), chunks
 
 
 def test_a_spilled_entry_has_exactly_one_length_and_form() -> None:
     value, chunks = spilled_entry()
 
-    def decode_spilled(data: bytes) -> int:
-        try:
-            return decode_entry(b"file", data, chunks.load).size_bytes
-        except IndexError:  # the flip is in the place: no such chunk
-            raise DecodeError("no such chunk") from None
+    def decode_spilled(data: bytes) -> Entry:
+        return decode_entry(b"file", data, chunks.load)
 
+    assert decode_spilled(value) == FILE
     require_exact_length(decode_spilled, value)
     require_only_vault_errors(decode_spilled, value)
 

@@ -257,7 +257,7 @@ def test_every_flip_in_a_pack_is_noticed_by_an_agent(pack: FinishedPack) -> None
 def test_every_flip_in_a_pack_gives_a_restore_an_error_or_the_same_bytes(
     pack: FinishedPack,
 ) -> None:
-    require_tamper_evident(read_blocks, pack_bytes(pack), every=3)
+    require_tamper_evident(read_blocks, pack_bytes(pack), every=9)
 
 
 def test_a_pack_with_the_blocks_of_another_is_not_adopted(pack: FinishedPack) -> None:

@@ -27,7 +27,12 @@ from safelight_vault.format.codec import decode_block
 from safelight_vault.format.crypto import Identity
 from safelight_vault.format.grant import decode_grant
 from safelight_vault.format.names import Kind, ObjectName, parse_name, prefix_of
-from safelight_vault.format.pack import HEADER_SIZE_MAX, BlockOpener, decode_pack_header
+from safelight_vault.format.pack import (
+    HEADER_SIZE_MAX,
+    BlockOpener,
+    decode_pack_header,
+    header_digest,
+)
 from safelight_vault.format.place import BlockReference, Place
 from safelight_vault.format.references import Reference
 from safelight_vault.format.run_key import RunKey, SealedRunKey
@@ -54,24 +59,30 @@ class ReferenceMap:
         # An empty path is SQLite's private temporary database; it is gone when closed.
         self._database = sqlite3.connect("", check_same_thread=False)
         self._database.execute(
-            "create table packs (digest blob primary key, name text, version text, size integer)"
-            " without rowid"
+            "create table packs (digest blob primary key, name text, version text, size integer,"
+            " header blob) without rowid"
         )
         rows = (
-            (reference.name.digest, str(reference.name), reference.version_id, reference.size_bytes)
+            (
+                reference.name.digest,
+                str(reference.name),
+                reference.version_id,
+                reference.size_bytes,
+                reference.header_digest,
+            )
             for reference in references
             if reference.name.kind is Kind.PACK
         )
         with self._database:
-            self._database.executemany("insert or replace into packs values (?, ?, ?, ?)", rows)
+            self._database.executemany("insert or replace into packs values (?, ?, ?, ?, ?)", rows)
 
     def find(self, digest: bytes) -> Reference | None:
         """The reference to a pack, or None if the table does not name it."""
         with self._lock:
             row = self._database.execute(
-                "select name, version, size from packs where digest = ?", (digest,)
+                "select name, version, size, header from packs where digest = ?", (digest,)
             ).fetchone()
-        return None if row is None else Reference(parse_name(row[0]), row[1], row[2])
+        return None if row is None else Reference(parse_name(row[0]), *row[1:])
 
     def all(self) -> Iterator[Reference]:
         """All packs, by digest."""
@@ -79,14 +90,14 @@ class ReferenceMap:
         while True:
             with self._lock:
                 rows = self._database.execute(
-                    "select digest, name, version, size from packs where digest > ?"
+                    "select digest, name, version, size, header from packs where digest > ?"
                     " order by digest limit 1000",
                     (last,),
                 ).fetchall()
             if not rows:
                 return
-            for digest, name, version, size in rows:
-                yield Reference(parse_name(name), version, size)
+            for digest, name, *rest in rows:
+                yield Reference(parse_name(name), *rest)
                 last = digest
 
     def close(self) -> None:
@@ -155,7 +166,7 @@ def _worse(first: VaultError | None, second: VaultError) -> VaultError:
 
 @dataclass(frozen=True, slots=True)
 class _OpenPack:
-    name: ObjectName
+    reference: Reference
     version_id: str
     opener: BlockOpener
 
@@ -232,7 +243,7 @@ class BlockSource:
     def _get(self, opened: _OpenPack, offset: int, length: int) -> bytes | VaultError:
         try:
             return self._store.get(
-                str(opened.name), opened.version_id, offset=offset, length=length
+                str(opened.reference.name), opened.version_id, offset=offset, length=length
             )
         except (CorruptError, RefusedError) as error:
             return error
@@ -248,12 +259,12 @@ class BlockSource:
                 f"pack {pack.hex()[:16]} is not in the snapshot's reference table: not followed"
             )
         try:
-            opened = self._open_version(reference.name, reference.version_id)
+            opened = self._open_version(reference, reference.version_id)
         except StoreUnreachableError:
             raise
         except VaultError as error:
             version_id = self._sound_version(reference.name, reference.version_id, error)
-            opened = self._open_version(reference.name, version_id)
+            opened = self._open_version(reference, version_id)
         return self._remember(pack, opened)
 
     def _remember(self, pack: bytes, opened: _OpenPack) -> _OpenPack:
@@ -263,19 +274,24 @@ class BlockSource:
                 self._packs.popitem(last=False)
         return opened
 
-    def _open_version(self, name: ObjectName, version_id: str) -> _OpenPack:
+    def _open_version(self, reference: Reference, version_id: str) -> _OpenPack:
+        name = reference.name
         size = self._store.head(str(name), version_id).size_bytes
         first = min(_FIRST_HEADER_READ, size)
         try:
-            header = decode_pack_header(self._store.get(str(name), version_id, length=first))
+            data = self._store.get(str(name), version_id, length=first)
+            header = decode_pack_header(data)
         except DecodeError:
             # Seven or more recipients make a longer header.
             whole = min(HEADER_SIZE_MAX, size)
-            header = decode_pack_header(self._store.get(str(name), version_id, length=whole))
+            data = self._store.get(str(name), version_id, length=whole)
+            header = decode_pack_header(data)
+        if header_digest(data[: header.size_bytes]) != reference.header_digest:
+            raise CorruptError("its header is not the one that the reference table says")
         opener = self._run_keys.use(
             header.run_key, lambda run_key: BlockOpener.create(header, run_key)
         )
-        return _OpenPack(name, version_id, opener)
+        return _OpenPack(reference, version_id, opener)
 
     def _read_elsewhere(
         self, pack: bytes, opened: _OpenPack, block: BlockReference, failure: VaultError
@@ -285,10 +301,14 @@ class BlockSource:
             current = self._packs.get(pack)
         try:
             if current is None or current.version_id == opened.version_id:
-                version_id = self._sound_version(opened.name, opened.version_id, failure)
-                current = self._remember(pack, self._open_version(opened.name, version_id))
+                name = opened.reference.name
+                version_id = self._sound_version(name, opened.version_id, failure)
+                current = self._remember(pack, self._open_version(opened.reference, version_id))
             sealed = self._store.get(
-                str(current.name), current.version_id, offset=block.offset, length=block.length
+                str(current.reference.name),
+                current.version_id,
+                offset=block.offset,
+                length=block.length,
             )
             return decode_block(current.opener.open(block.number, sealed))
         except StoreUnreachableError:

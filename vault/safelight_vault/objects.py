@@ -16,11 +16,26 @@ from safelight_vault.errors import (
     ObjectMissingError,
 )
 from safelight_vault.format.names import Kind, ObjectName
+from safelight_vault.format.pack import PACK_SIZE_MAX
 from safelight_vault.format.references import Reference
 from safelight_vault.store import Buffers, Head, LockMode, Store, Version
 
 OnTamper = Callable[[str], None]
 """Told in words of a version that is not what its name says."""
+
+_MIB = 1 << 20
+OBJECT_SIZE_MAX = {
+    Kind.CONFIG: 1 * _MIB,
+    Kind.AGENT: 1 * _MIB,
+    Kind.KEY_GRANT: 1 * _MIB,
+    Kind.PACK: PACK_SIZE_MAX,
+    Kind.INDEX: 512 * _MIB,
+    Kind.REFERENCES: 16 * _MIB,
+    Kind.TABLE: 128 * _MIB,
+    Kind.SNAPSHOT: 512 * _MIB,
+    Kind.AUDIT: 16 * _MIB,
+}
+"""Longest object of each kind; a longer version is not read, whoever put it there."""
 
 _STRENGTH = {
     LockMode.NONE: 0,
@@ -30,12 +45,22 @@ _STRENGTH = {
 }
 
 
-def put_object(store: Store, name: ObjectName, body: Buffers, retain_until: datetime) -> Reference:
+def put_object(
+    store: Store,
+    name: ObjectName,
+    body: Buffers,
+    retain_until: datetime,
+    *,
+    size_bytes: int | None = None,
+) -> Reference:
     """Put an object under lock, or adopt a version that holds its bytes already.
+
+    ``size_bytes`` is the length of the body, for a body whose pieces are costly to fetch.
 
     Raises ``LockRefusedError`` when the lock read back is weaker or shorter than asked.
     """
-    size_bytes = sum(len(part) for part in body)
+    if size_bytes is None:
+        size_bytes = sum(len(part) for part in body)
     try:
         version_id = store.put(str(name), body, sha256=name.digest, retain_until=retain_until)
     except NameTakenError:
@@ -47,10 +72,10 @@ def put_object(store: Store, name: ObjectName, body: Buffers, retain_until: date
 
 def _adopt(store: Store, name: ObjectName, size_bytes: int) -> str:
     for version in _versions(store, name):
-        if version.size_bytes == size_bytes:
-            data = store.get(str(name), version.version_id)
-            if hashlib.sha256(data).digest() == name.digest:
-                return version.version_id
+        if version.size_bytes != size_bytes:
+            continue
+        if _read_if_sound(store, name, version.version_id, size_bytes) is not None:
+            return version.version_id
     raise CorruptError(f"{name} exists in the vault with other bytes than its name says")
 
 
@@ -77,47 +102,69 @@ def check_lock(store: Store, head: Head, retain_until: datetime) -> None:
         )
 
 
+def read_reference(
+    store: Store, reference: Reference, *, on_tamper: OnTamper | None = None
+) -> tuple[bytes, str]:
+    """The bytes of a referenced object and the version they were found in."""
+    return read_object(
+        store,
+        reference.name,
+        reference.version_id,
+        size_bytes=reference.size_bytes,
+        on_tamper=on_tamper,
+    )
+
+
 def read_object(
     store: Store,
     name: ObjectName,
     version_id: str | None = None,
     *,
+    size_bytes: int | None = None,
     on_tamper: OnTamper | None = None,
 ) -> tuple[bytes, str]:
     """The bytes of an object and the version they were found in, proved by the name.
 
-    The recorded version is tried first, then every other one. ``ObjectMissingError`` when there is
-    none, ``CorruptError`` when none matches.
+    The recorded version is tried first, then every other one; a version longer than its kind can
+    be is not read. ``ObjectMissingError`` when there is none, ``CorruptError`` when none matches.
     """
-    seen = False
-    tried: set[str] = set()
+    problems: list[str] = []
     if version_id is not None:
-        tried.add(version_id)
         try:
-            data = store.get(str(name), version_id)
-            if hashlib.sha256(data).digest() == name.digest:
+            if size_bytes is None:
+                size_bytes = store.head(str(name), version_id).size_bytes
+            data = _read_if_sound(store, name, version_id, size_bytes)
+            if data is not None:
                 return data, version_id
-            seen = True
-            _report(on_tamper, f"{name}: version {version_id} holds other bytes than its name says")
+            problems.append(f"version {version_id} holds other bytes than its name says")
         except ObjectMissingError:
             _report(on_tamper, f"{name}: the recorded version {version_id} is gone")
     for version in _versions(store, name):
-        if version.version_id in tried:
+        if version.version_id == version_id:
             continue
-        seen = True
         try:
-            data = store.get(str(name), version.version_id)
+            data = _read_if_sound(store, name, version.version_id, version.size_bytes)
         except ObjectMissingError:
             continue
-        if hashlib.sha256(data).digest() == name.digest:
+        if data is not None:
+            for problem in problems:
+                _report(on_tamper, f"{name}: {problem}")
             return data, version.version_id
-        _report(
-            on_tamper,
-            f"{name}: version {version.version_id} holds other bytes than its name says",
-        )
-    if seen:
+        problems.append(f"version {version.version_id} holds other bytes than its name says")
+    for problem in problems:
+        _report(on_tamper, f"{name}: {problem}")
+    if problems:
         raise CorruptError(f"{name}: no version holds the bytes that its name says")
     raise ObjectMissingError(f"{name} is not in the vault")
+
+
+def _read_if_sound(
+    store: Store, name: ObjectName, version_id: str, size_bytes: int
+) -> bytes | None:
+    if size_bytes > OBJECT_SIZE_MAX[name.kind]:
+        return None
+    data = store.get(str(name), version_id, length=size_bytes)
+    return data if hashlib.sha256(data).digest() == name.digest else None
 
 
 def _versions(store: Store, name: ObjectName) -> list[Version]:

@@ -25,7 +25,7 @@ from safelight_vault.format.references import (
 )
 from safelight_vault.format.snapshot import Root, Snapshot, decode_root, decode_snapshot
 from safelight_vault.key_files import Trust
-from safelight_vault.objects import OnTamper, read_object
+from safelight_vault.objects import OnTamper, read_object, read_reference
 from safelight_vault.store import Store
 
 
@@ -98,13 +98,8 @@ def load_table(
 ) -> tuple[Table, list[Reference]]:
     """The verified reference table of a snapshot, and references to itself and the snapshot."""
     snapshot = head.snapshot
-    data, version_id = read_object(
-        store, snapshot.table.name, snapshot.table.version_id, on_tamper=on_tamper
-    )
-    framed, table = decode_table(data)
-    framed.verified_body(head.certificate.verifying_key)
-    if framed.vault_id != vault_id:
-        raise CorruptError(f"{snapshot.table.name}: it belongs to another vault")
+    data, version_id = read_reference(store, snapshot.table, on_tamper=on_tamper)
+    table = decode_table(data, vault_id=vault_id, key=head.certificate.verifying_key)
     mine = (snapshot.agent_id, snapshot.source_id, snapshot.sequence)
     if (table.agent_id, table.source_id, table.sequence) != mine:
         raise CorruptError(f"{snapshot.table.name}: the table of another snapshot")
@@ -121,7 +116,7 @@ def iterate_references(
     """Every object that a table names, segment by segment, in upload order."""
     count = size_bytes = 0
     for segment in table.segments:
-        data, _ = read_object(store, segment.name, segment.version_id, on_tamper=on_tamper)
+        data, _ = read_reference(store, segment, on_tamper=on_tamper)
         for reference in decode_segment(data, vault_id):
             count += 1
             size_bytes += reference.size_bytes
@@ -245,8 +240,7 @@ def open_snapshot(
 ) -> OpenSnapshot:
     """Open a snapshot with an identity; reads its root and its reference table, no pack."""
     run_keys = RunKeyRing(store, trust.vault_id, identities)
-    sealed = head.snapshot.root
-    root = run_keys.use(sealed.run_key, lambda key: decode_root(sealed, key))
+    root = run_keys.use(head.snapshot.root.run_key, lambda key: decode_root(head.snapshot, key))
     table, _ = load_table(store, trust.vault_id, head, on_tamper=on_tamper)
     references = ReferenceMap(iterate_references(store, trust.vault_id, table, on_tamper=on_tamper))
     blocks = BlockSource(store, references, run_keys, on_tamper=on_tamper)

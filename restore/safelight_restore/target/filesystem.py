@@ -63,6 +63,9 @@ class FileSystem:
         """Make everything written to the file system of ``descriptor`` durable, or raise."""
         if _libc.syncfs(descriptor) != 0:
             number = ctypes.get_errno()
+            if number == errno.ENOSYS:
+                os.sync()
+                return
             raise OSError(number, os.strerror(number))
 
 

@@ -109,8 +109,10 @@ def plan_path(target: Path) -> Path:
 
 
 def _own_directory(parent: int, name: bytes, files: FileSystem) -> int:
+    made = False
     with suppress(FileExistsError):
         files.mkdir(name, 0o700, dir_fd=parent)
+        made = True
     try:
         descriptor = files.open(name, _DIRECTORY, dir_fd=parent)
     except OSError as error:
@@ -118,7 +120,8 @@ def _own_directory(parent: int, name: bytes, files: FileSystem) -> int:
             raise RefusedError(f"{os.fsdecode(name)} in the target is not a directory") from error
         raise
     found = files.fstat(descriptor)
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
+    # What was made just now is empty, whatever owner a file system without owners shows.
+    if not made and (found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022):
         os.close(descriptor)
         raise RefusedError(
             f"{os.fsdecode(name)} in the target belongs to, or can be changed by, another user",

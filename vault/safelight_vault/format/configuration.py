@@ -80,7 +80,7 @@ def decode_configuration(
     reader = Reader(framed.unverified_body, "vault configuration")
     configuration = VaultConfiguration(
         sequence=reader.u64(),
-        created_us=reader.i64(),
+        created_us=reader.time_us(),
         administrator=VerifyingKey(reader.fixed(VERIFYING_KEY_SIZE)),
         epoch=reader.u32(),
         splitter_version=reader.u16(),

@@ -79,7 +79,7 @@ def decode_request(data: bytes, *, vault_id: bytes) -> EnrolmentRequest:
     framed = decode_signed(data, Structure.ENROLMENT_REQUEST)
     reader = Reader(framed.unverified_body, "enrolment request")
     request = EnrolmentRequest(
-        label=reader.text(LABEL_SIZE_MAX),
+        label=reader.label(LABEL_SIZE_MAX),
         verifying_key=VerifyingKey(reader.fixed(VERIFYING_KEY_SIZE)),
         sealing_key=Recipient(reader.fixed(RECIPIENT_SIZE)),
     )
@@ -108,10 +108,10 @@ def decode_certificate(
     framed = decode_signed(data, Structure.ENROLMENT)
     reader = Reader(framed.unverified_body, "certificate")
     certificate = Certificate(
-        label=reader.text(LABEL_SIZE_MAX),
+        label=reader.label(LABEL_SIZE_MAX),
         verifying_key=VerifyingKey(reader.fixed(VERIFYING_KEY_SIZE)),
         sealing_key=Recipient(reader.fixed(RECIPIENT_SIZE)),
-        enrolled_us=reader.i64(),
+        enrolled_us=reader.time_us(),
         epoch=reader.u32(),
         administrator=VerifyingKey(reader.fixed(VERIFYING_KEY_SIZE)),
         sealed_dedup_key=reader.fixed(SEALED_KEY_SIZE),

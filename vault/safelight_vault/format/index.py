@@ -16,7 +16,7 @@ from safelight_vault.format.envelope import (
 )
 from safelight_vault.format.names import DIGEST_SIZE
 from safelight_vault.format.pack import Directory, decode_directory, encode_directory
-from safelight_vault.format.references import VERSION_ID_MAX
+from safelight_vault.format.references import VERSION_ID_MAX, read_version_id
 from safelight_vault.format.wire import Reader, Writer
 
 SEGMENT_ID_SIZE = 32
@@ -30,6 +30,7 @@ class IndexedPack:
     """A pack that is in the vault: its name's digest, its version, size and directory."""
 
     digest: bytes
+    header_digest: bytes
     version_id: str
     size_bytes: int
     directory: Directory
@@ -48,6 +49,7 @@ def encode_index(
     writer.u32(len(packs))
     for pack in packs:
         writer.fixed(pack.digest, DIGEST_SIZE)
+        writer.fixed(pack.header_digest, DIGEST_SIZE)
         writer.text(pack.version_id, VERSION_ID_MAX)
         writer.u64(pack.size_bytes)
         writer.var(encode_directory(pack.directory), BODY_SIZE_MAX)
@@ -69,7 +71,8 @@ def decode_index(
     packs = [
         IndexedPack(
             digest=reader.fixed(DIGEST_SIZE),
-            version_id=reader.text(VERSION_ID_MAX),
+            header_digest=reader.fixed(DIGEST_SIZE),
+            version_id=read_version_id(reader),
             size_bytes=reader.u64(),
             directory=decode_directory(reader.var(BODY_SIZE_MAX)),
         )

@@ -5,7 +5,7 @@
     padding    random bytes up to the Padmé size
     directory  sealed under the index key; then signer, signatures, and its length (4)
 
-The signatures cover header, directory, signer and the SHA-256 of blocks and padding.
+The signatures cover directory, signer and the SHA-256 of all that precedes the directory.
 
 A block opens with the run key alone (restore), the directory with the dedup key alone (an agent
 that lost its index). What it guards: blocks cannot be swapped within or between packs, and a pack
@@ -224,16 +224,16 @@ class BlockOpener:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedPack:
-    """A whole pack, ready to put."""
+    """A pack that is written: its name's digest, its size, and what references to it carry."""
 
     digest: bytes
-    body: tuple[bytes, ...]
+    header_digest: bytes
     size_bytes: int
     directory: Directory
 
 
 class PackBuilder:
-    """Collects sealed blocks in memory and finishes them into one pack.
+    """Writes a pack piece by piece to ``write``: header, sealed blocks, padding, directory.
 
     Each block is opened again right after sealing and compared: what bad memory damaged here would
     otherwise be locked for years.
@@ -248,6 +248,7 @@ class PackBuilder:
         source_id: bytes,
         stream: Stream,
         epoch: int,
+        write: Callable[[bytes], object],
     ) -> None:
         self.pack_id = pack_id
         self._vault_id = run_key.vault_id
@@ -258,32 +259,44 @@ class PackBuilder:
         self._source_id = source_id
         self._stream = stream
         self._epoch = epoch
-        self._sealed: list[bytes] = []
         self._records: list[BlockRecord] = []
-        self.size_bytes = len(self._header)
+        self._write_out = write
+        self._digest = hashlib.sha256()
+        self._finished = False
+        self.size_bytes = 0
+        self._write(self._header)
+
+    def _write(self, data: bytes) -> None:
+        self._digest.update(data)
+        self._write_out(data)
+        self.size_bytes += len(data)
 
     def add_block(self, frame: bytes, chunks: Sequence[ChunkRecord]) -> tuple[int, int, int]:
         """Seal one framed block; gives its number, its offset in the pack and its sealed length."""
-        number = len(self._sealed)
+        number = len(self._records)
+        if self._finished or number == BLOCKS_MAX:
+            raise ValueError("the pack takes no further block")
         context = _block_context(self._vault_id, self.pack_id, number)
         sealed = self._key.seal(number, frame, context)
         if self._key.open(number, sealed, context) != frame:
             raise CorruptError("a block did not open to what was sealed: check this host's memory")
         offset = self.size_bytes
-        self._sealed.append(sealed)
         self._records.append(BlockRecord(len(sealed), tuple(chunks)))
-        self.size_bytes += len(sealed)
+        self._write(sealed)
         return number, offset, len(sealed)
 
     @property
     def block_count(self) -> int:
         """Blocks so far."""
-        return len(self._sealed)
+        return len(self._records)
 
     def finish(
         self, index_key: bytes, signer: SigningKey, random_bytes: Callable[[int], bytes]
     ) -> FinishedPack:
-        """Add padding and the sealed, signed directory; compute the name."""
+        """Write padding and the sealed, signed directory; nothing can be added afterwards."""
+        if self._finished:
+            raise ValueError("the pack is finished")
+        self._finished = True
         directory = Directory(
             pack_id=self.pack_id,
             source_id=self._source_id,
@@ -297,22 +310,25 @@ class PackBuilder:
         fingerprint = signer.verifying_key.fingerprint
         tail_size = len(sealed) + FINGERPRINT_SIZE + SIGNATURE_SIZE + _FOOTER_SIZE
         content = self.size_bytes + tail_size
-        padding = random_bytes(padme(content) - content)
-        blocks = hashlib.sha256()
-        for part in (*self._sealed, padding):
-            blocks.update(part)
-        signature = signer.sign(self._header + sealed + fingerprint + blocks.digest())
-        footer = len(sealed).to_bytes(_FOOTER_SIZE, "big")
-        body = (self._header, *self._sealed, padding, sealed + fingerprint + signature + footer)
-        digest = hashlib.sha256()
-        for part in body:
-            digest.update(part)
+        if padme(content) > PACK_SIZE_MAX or len(sealed) > DIRECTORY_SIZE_MAX:
+            raise ValueError("the pack exceeds the limits of the format")
+        self._write(random_bytes(padme(content) - content))
+        signature = signer.sign(sealed + fingerprint + self._digest.digest())
+        self._write(sealed + fingerprint + signature + len(sealed).to_bytes(_FOOTER_SIZE, "big"))
         return FinishedPack(
-            digest=digest.digest(),
-            body=body,
-            size_bytes=content + len(padding),
+            digest=self._digest.digest(),
+            header_digest=header_digest(self._header),
+            size_bytes=self.size_bytes,
             directory=directory,
         )
+
+
+def header_digest(header: bytes) -> bytes:
+    """What a signed reference says of a pack's header, so that ranges of the pack prove themselves.
+
+    The header commits to the pack's key, and the key authenticates every block.
+    """
+    return hashlib.sha256(header).digest()
 
 
 def _directory_key(index_key: bytes, pack_id: bytes) -> SealKey:
@@ -332,9 +348,8 @@ def open_directory(pack: bytes, *, index_key: bytes, key: VerifyingKey) -> Direc
     signer = pack[signer_at:signature_at]
     if signer != key.fingerprint or header.agent_id != key.fingerprint[:ID_SIZE]:
         raise CorruptError("pack directory: signed by another key than the expected agent's")
-    blocks = hashlib.sha256(memoryview(pack)[header.size_bytes : start]).digest()
-    signed = pack[: header.size_bytes] + pack[start:signature_at] + blocks
-    key.verify(signed, pack[signature_at:-_FOOTER_SIZE])
+    prefix = hashlib.sha256(memoryview(pack)[:start]).digest()
+    key.verify(pack[start:signature_at] + prefix, pack[signature_at:-_FOOTER_SIZE])
     sealer = _directory_key(index_key, header.pack_id)
     plain = sealer.open(0, pack[start:signer_at], _DIRECTORY_LABEL + header.vault_id)
     directory = decode_directory(plain)

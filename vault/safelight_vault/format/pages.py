@@ -22,11 +22,11 @@ PAGE_SIZE_MIN = 16 << 10
 PAGE_SIZE_MAX = 1 << 20
 """A page is closed before it would pass this, unless a single entry is longer."""
 ROOT_ENTRIES_MAX = 512
-_BOUNDARY_MASK = 0x1FF
-"""A page ends before a key for which nine bits of its SHA-256 are zero: 512 entries on average.
+PAGE_SIZE_TARGET = 128 << 10
+"""A page ends before an entry with probability (its length / this), decided by its key's SHA-256.
 
 Leaves look at bytes 0 and 1 of the digest, the level above at bytes 2 and 3, and so on: the keys of
-an inner page are boundaries of the level below, so the same bits would be zero in all of them.
+an inner page are boundaries of the level below, so the same bytes would be small in all of them.
 """
 
 Pair = tuple[bytes, bytes]
@@ -66,7 +66,7 @@ def page_groups(entries: Iterable[Pair], level: int) -> Iterator[list[Pair]]:
     for key, value in entries:
         length = len(key) + len(value) + 8
         digest = hashlib.sha256(key).digest()[2 * level : 2 * level + 2]
-        boundary = int.from_bytes(digest, "big") & _BOUNDARY_MASK == 0
+        boundary = int.from_bytes(digest, "big") * PAGE_SIZE_TARGET < length << 16
         full = size + length > PAGE_SIZE_MAX or len(group) == PAGE_ENTRIES_MAX
         if group and ((boundary and size >= PAGE_SIZE_MIN) or full):
             yield group

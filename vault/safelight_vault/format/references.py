@@ -6,23 +6,24 @@ is not written again. No lock dates: those are read from the store. The layout i
 (format.md section 8).
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from safelight_vault.errors import DecodeError
-from safelight_vault.format.crypto import SigningKey
+from safelight_vault.format.crypto import SigningKey, VerifyingKey
 from safelight_vault.format.envelope import (
-    Framed,
     Structure,
     decode_plain,
     decode_signed,
     encode_plain,
     encode_signed,
 )
-from safelight_vault.format.names import ID_SIZE, Kind, ObjectName, parse_name
+from safelight_vault.format.names import DIGEST_SIZE, ID_SIZE, Kind, ObjectName, parse_name
 from safelight_vault.format.wire import Reader, Writer
 
 NAME_SIZE_MAX = 512
+_VERSION_ID = re.compile(r"[!-~]{1,1024}")
 VERSION_ID_MAX = 1024
 SEGMENTS_MAX = 1 << 16
 ENTRIES_MAX = 4096
@@ -33,24 +34,41 @@ _BOUNDARY_MASK = 0x3FF
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One object: where to look first, and how long it is."""
+    """One object: where to look first, and how long it is.
+
+    ``header_digest`` is the SHA-256 of a pack's header, and empty for all other objects, which are
+    read whole and proved by their name.
+    """
 
     name: ObjectName
     version_id: str
     size_bytes: int
+    header_digest: bytes = b""
 
     def write(self, writer: Writer) -> None:
         """Append this reference."""
         writer.text(str(self.name), NAME_SIZE_MAX)
         writer.text(self.version_id, VERSION_ID_MAX)
         writer.u64(self.size_bytes)
+        if self.name.kind is Kind.PACK:
+            writer.fixed(self.header_digest, DIGEST_SIZE)
 
     @staticmethod
     def read(reader: Reader) -> "Reference":
         """The inverse of :meth:`write`."""
-        return Reference(
-            parse_name(reader.text(NAME_SIZE_MAX)), reader.text(VERSION_ID_MAX), reader.u64()
-        )
+        name = parse_name(reader.text(NAME_SIZE_MAX))
+        version_id = read_version_id(reader)
+        size_bytes = reader.u64()
+        digest = reader.fixed(DIGEST_SIZE) if name.kind is Kind.PACK else b""
+        return Reference(name, version_id, size_bytes, digest)
+
+
+def read_version_id(reader: Reader) -> str:
+    """A VersionId: 1 to 1024 printable ASCII characters."""
+    text = reader.text(VERSION_ID_MAX)
+    if not _VERSION_ID.fullmatch(text):
+        raise reader.fail("not a version id")
+    return text
 
 
 def segments_of(references: Iterable[Reference]) -> Iterator[list[Reference]]:
@@ -112,10 +130,12 @@ def encode_table(vault_id: bytes, table: Table, signer: SigningKey) -> bytes:
     return encode_signed(Structure.TABLE, vault_id, writer.finish(), signer)
 
 
-def decode_table(data: bytes) -> tuple[Framed, Table]:
-    """The table, and its frame for verifying the signature."""
+def decode_table(data: bytes, *, vault_id: bytes, key: VerifyingKey) -> Table:
+    """The table of a snapshot, signed by ``key``."""
     framed = decode_signed(data, Structure.TABLE)
-    reader = Reader(framed.unverified_body, "reference table")
+    reader = Reader(framed.verified_body(key), "reference table")
+    if framed.vault_id != vault_id:
+        raise reader.fail("it belongs to another vault")
     table = Table(
         agent_id=reader.fixed(ID_SIZE),
         source_id=reader.fixed(ID_SIZE),
@@ -127,4 +147,4 @@ def decode_table(data: bytes) -> tuple[Framed, Table]:
     reader.end()
     if any(segment.name.kind is not Kind.REFERENCES for segment in table.segments):
         raise reader.fail("a segment is not a reference segment")
-    return framed, table
+    return table

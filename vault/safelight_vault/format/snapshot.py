@@ -17,7 +17,7 @@ from safelight_vault.format.enrolment import (
     decode_certificate,
 )
 from safelight_vault.format.envelope import BODY_SIZE_MAX, Structure, decode_signed, encode_signed
-from safelight_vault.format.names import DIGEST_SIZE, ID_SIZE, SEQUENCE_MAX
+from safelight_vault.format.names import DIGEST_SIZE, ID_SIZE, SEQUENCE_MAX, Kind
 from safelight_vault.format.pages import TreeRoot, read_root, write_root
 from safelight_vault.format.references import Reference
 from safelight_vault.format.run_key import COMMITMENT_SIZE, RunKey, SealedRunKey
@@ -99,7 +99,21 @@ class Snapshot:
     root: SealedRoot
 
 
-def encode_root(root: Root, run_key: RunKey, body_id: bytes) -> SealedRoot:
+@dataclass(frozen=True, slots=True)
+class RootContext:
+    """Which snapshot a root belongs to; its seal opens for no other."""
+
+    agent_id: bytes
+    source_id: bytes
+    sequence: int
+
+    def bound(self, vault_id: bytes) -> bytes:
+        """The associated data of the seal."""
+        where = self.agent_id + self.source_id + self.sequence.to_bytes(8, "big")
+        return _LABEL + b"\x00" + vault_id + where + bytes([ROOT_VERSION])
+
+
+def encode_root(root: Root, run_key: RunKey, body_id: bytes, context: RootContext) -> SealedRoot:
     """Seal a root under the run key; ``body_id`` is random and used once."""
     writer = Writer()
     writer.text(root.source_name, SOURCE_NAME_SIZE_MAX)
@@ -121,22 +135,24 @@ def encode_root(root: Root, run_key: RunKey, body_id: bytes) -> SealedRoot:
         commitment=commitment,
         run_key=run_key.sealed,
         version=ROOT_VERSION,
-        sealed=key.seal(0, writer.finish(), _LABEL + run_key.vault_id),
+        sealed=key.seal(0, writer.finish(), context.bound(run_key.vault_id)),
     )
 
 
-def decode_root(sealed: SealedRoot, run_key: RunKey) -> Root:
-    """Open and decode a root with its open run key."""
+def decode_root(snapshot: Snapshot, run_key: RunKey) -> Root:
+    """Open and decode the root of a snapshot with its open run key."""
+    sealed = snapshot.root
+    context = RootContext(snapshot.agent_id, snapshot.source_id, snapshot.sequence)
     if sealed.version == 0:
         raise DecodeError("snapshot root: version 0")
     if sealed.version > ROOT_VERSION:
         raise UnsupportedFormatError(f"snapshot root version {sealed.version} is too new")
     key = run_key.committed_key(sealed.body_id, _LABEL, sealed.commitment)
-    reader = Reader(key.open(0, sealed.sealed, _LABEL + run_key.vault_id), "snapshot root")
+    reader = Reader(key.open(0, sealed.sealed, context.bound(run_key.vault_id)), "snapshot root")
     root = Root(
         source_name=reader.text(SOURCE_NAME_SIZE_MAX),
         source_kind=reader.choice(SourceKind),
-        started_us=reader.i64(),
+        started_us=reader.time_us(),
         files=reader.u64(),
         bytes=reader.u64(),
         failed_files=reader.u64(),
@@ -202,9 +218,9 @@ def _read_body(body: bytes) -> Snapshot:
     predecessor = reader.fixed(DIGEST_SIZE)
     if (sequence == 1) != (predecessor == NO_PREDECESSOR):
         raise reader.fail("only the first snapshot of a chain has no predecessor")
-    created_us = reader.i64()
+    created_us = reader.time_us()
     retention_class = reader.choice(RetentionClass)
-    retain_until_us = reader.i64()
+    retain_until_us = reader.time_us()
     flags = reader.u8()
     if flags > 7:
         raise reader.fail(f"flags {flags:#x}")
@@ -230,4 +246,9 @@ def _read_body(body: bytes) -> Snapshot:
         ),
     )
     reader.end()
+    if snapshot.complete and snapshot.checkpoint:
+        raise reader.fail("a checkpoint cannot be complete")
+    table = snapshot.table.name
+    if table.kind is not Kind.TABLE or table.owner != snapshot.agent_id:
+        raise reader.fail("its table is not a reference table of its agent")
     return snapshot

@@ -17,6 +17,9 @@ _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
 _I64 = struct.Struct(">q")
 
+TIME_US_MAX = 253_402_300_799_999_999
+"""The last microsecond of the year 9999."""
+
 _Choice = TypeVar("_Choice", bound=IntEnum)
 
 
@@ -111,6 +114,20 @@ class Reader:
     def i64(self) -> int:
         """Eight bytes, two's complement."""
         return int(_I64.unpack(self._take(8))[0])
+
+    def time_us(self) -> int:
+        """Eight bytes: microseconds since 1970 UTC, within the years 1970 to 9999."""
+        value = self.i64()
+        if not 0 <= value <= TIME_US_MAX:
+            raise self.fail("a time outside the years 1970 to 9999")
+        return value
+
+    def label(self, maximum: int) -> str:
+        """Printable text as a ``var`` field, at least one character."""
+        text = self.text(maximum)
+        if not text or not text.isprintable():
+            raise self.fail("a label that cannot be shown")
+        return text
 
     def fixed(self, size: int) -> bytes:
         """Exactly ``size`` bytes."""

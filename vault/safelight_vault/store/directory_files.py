@@ -25,6 +25,7 @@ FILE_MODE = 0o400
 
 # One writev takes at most this many pieces (Linux: UIO_MAXIOV is 1024).
 _PIECES_MAX = 512
+_BATCH_BYTES = 4 << 20
 _READ_BYTES_MAX = 1 << 30
 
 _REMEDIES = {
@@ -182,9 +183,18 @@ def _new_file(path: Path) -> Iterator[int]:
 
 
 def _batches(body: Buffers) -> Iterator[list[memoryview]]:
-    for start in range(0, len(body), _PIECES_MAX):
-        views = (memoryview(piece).cast("B") for piece in body[start : start + _PIECES_MAX])
-        yield [view for view in views if view.nbytes]
+    # Pieces may be read from a file as they are asked for: few are held at a time.
+    batch: list[memoryview] = []
+    size_bytes = 0
+    for piece in body:
+        view = memoryview(piece).cast("B")
+        if view.nbytes:
+            batch.append(view)
+            size_bytes += view.nbytes
+        if size_bytes >= _BATCH_BYTES or len(batch) == _PIECES_MAX:
+            yield batch
+            batch, size_bytes = [], 0
+    yield batch
 
 
 def _write_all(descriptor: int, pieces: list[memoryview]) -> None:

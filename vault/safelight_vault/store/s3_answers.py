@@ -242,7 +242,7 @@ class MarkerTrail:
 
     def __init__(self) -> None:
         self._key = ""
-        self._versions_of_key: set[str] = set()
+        self._versions_of_key = {""}
 
     def next_marker(self, page: Mapping[str, Any], *, subject: str) -> Marker | None:
         """Where the next page begins; None after the last; ``StoreUnreachableError`` on a loop."""

@@ -23,9 +23,16 @@ class ReplayableBody(io.RawIOBase):
 
     def __init__(self, body: Buffers) -> None:
         super().__init__()
-        self._pieces = [view for piece in body if (view := memoryview(piece).cast("B")).nbytes]
-        self._ends = list(itertools.accumulate(piece.nbytes for piece in self._pieces))
+        # Pieces may be read from a file as they are asked for: only the one at hand is held.
+        self._body = body
+        self._ends = list(itertools.accumulate(memoryview(piece).nbytes for piece in body))
+        self._at_hand: tuple[int, memoryview] | None = None
         self._position = 0
+
+    def _piece(self, number: int) -> memoryview:
+        if self._at_hand is None or self._at_hand[0] != number:
+            self._at_hand = (number, memoryview(self._body[number]).cast("B"))
+        return self._at_hand[1]
 
     @property
     def size_bytes(self) -> int:
@@ -56,8 +63,8 @@ class ReplayableBody(io.RawIOBase):
         filled = 0
         # The first piece that ends behind the position is the one to read from.
         number = bisect.bisect_right(self._ends, self._position)
-        while filled < target.nbytes and number < len(self._pieces):
-            piece = self._pieces[number]
+        while filled < target.nbytes and number < len(self._ends):
+            piece = self._piece(number)
             inside = self._position - (self._ends[number] - piece.nbytes)
             part = piece[inside : inside + target.nbytes - filled]
             target[filled : filled + part.nbytes] = part
@@ -74,9 +81,9 @@ class ReplayableBody(io.RawIOBase):
         """
         digests = [hashlib.sha256(), hashlib.md5(usedforsecurity=False)]
         updates: list[Callable[[memoryview], None]] = [digest.update for digest in digests]
-        for piece in self._pieces:
+        for piece in self._body:
             for update in updates:
-                update(piece)
+                update(memoryview(piece).cast("B"))
         if digests[0].digest() != sha256:
             raise CorruptError(
                 f"{name}: the bytes to store do not have the digest that their name promises",
