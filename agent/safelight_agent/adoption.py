@@ -14,7 +14,7 @@ from safelight_agent.upload import WriterKeys
 from safelight_vault.errors import CorruptError, DecodeError
 from safelight_vault.format.index import IndexedPack, decode_index
 from safelight_vault.format.names import Kind, ObjectName, parse_name, prefix_of
-from safelight_vault.format.pack import header_digest, open_directory
+from safelight_vault.format.pack import encode_directory, header_digest, open_directory
 from safelight_vault.format.place import Place
 from safelight_vault.objects import read_object
 from safelight_vault.store import Store, Version
@@ -150,7 +150,7 @@ def _read_directory(
         warn(f"pack passed over: {name}: {error.message}")
         return None
     header = header_digest(data[: directory.blocks_offset])
-    return IndexedPack(listed.digest, header, version_id, len(data), directory)
+    return IndexedPack(listed.digest, header, version_id, len(data), encode_directory(directory))
 
 
 def _adopt(state: State, pack: IndexedPack, *, indexed: bool) -> None:

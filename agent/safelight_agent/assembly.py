@@ -181,10 +181,13 @@ class Agent:
         finally:
             state.close()
 
+    @property
+    def _workers(self) -> int:
+        return self.config.agent.workers or self.machine.processors
+
     @contextmanager
     def _executor(self) -> Iterator[ThreadPoolExecutor]:
-        workers = self.config.agent.workers or self.machine.processors
-        executor = ThreadPoolExecutor(workers, thread_name_prefix="work")
+        executor = ThreadPoolExecutor(self._workers, thread_name_prefix="work")
         try:
             yield executor
         finally:
@@ -203,6 +206,7 @@ class Agent:
             pack_size_bytes=agent.pack_size_bytes,
             compression_level=agent.compression_level,
             in_flight_bytes=agent.memory_budget_bytes,
+            tasks_at_once=2 * self._workers + 2,
             upload_workers=agent.upload_workers,
             file_attempts=source.file_attempts if isinstance(source, TreeSettings) else 1,
             checkpoint_seconds=agent.checkpoint_seconds,

@@ -62,6 +62,8 @@ class RunSettings:
     pack_size_bytes: int
     compression_level: int
     in_flight_bytes: int
+    tasks_at_once: int
+    """Tasks of one kind that wait for a worker or for their turn: enough to keep all busy."""
     upload_workers: int
     file_attempts: int
     checkpoint_seconds: float
@@ -204,6 +206,7 @@ class SourceRun:
             pack_size_bytes=self._settings.pack_size_bytes,
             compression_level=self._settings.compression_level,
             in_flight_bytes=self._settings.in_flight_bytes // 4,
+            tasks_at_once=self._settings.tasks_at_once,
         )
 
     def _new_pipeline(self) -> Pipeline:
@@ -221,6 +224,7 @@ class SourceRun:
             limit=self._limit(self._settings.read_limit_bytes_per_second),
             now_us=lambda: microseconds(self._host.now()),
             in_flight_bytes=self._settings.in_flight_bytes // 4,
+            tasks_at_once=self._settings.tasks_at_once,
             on_failure=self._note_failure,
         )
 

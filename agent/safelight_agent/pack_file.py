@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import overload
+from typing import Self, overload
 
 from safelight_vault.errors import IncompleteError
 
@@ -35,7 +35,7 @@ class PackFile(Sequence[bytes]):
         self._size += len(data)
 
     def __len__(self) -> int:
-        return -(-self._size // PIECE_SIZE)
+        return (self._size + PIECE_SIZE - 1) // PIECE_SIZE
 
     @overload
     def __getitem__(self, index: int) -> bytes: ...
@@ -56,7 +56,7 @@ class PackFile(Sequence[bytes]):
             raise IncompleteError("a pack's temporary file lost bytes: check the state directory")
         return data
 
-    def __enter__(self) -> "PackFile":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

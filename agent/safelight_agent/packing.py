@@ -25,6 +25,8 @@ from safelight_vault.format.place import Place
 BLOCK_SIZE_TARGET = 1 << 20
 """Small chunks share a block of about this size, so that they compress together."""
 CHUNKS_PER_BLOCK_MAX = 8192
+DIRECTORY_SIZE_TARGET = 8 << 20
+"""A pack is finished when its directory has this size: some 200,000 chunks."""
 
 
 @dataclass(slots=True)
@@ -74,6 +76,7 @@ class Packer:
         pack_size_bytes: int,
         compression_level: int,
         in_flight_bytes: int,
+        tasks_at_once: int,
     ) -> None:
         self._state = state
         self._coverage = coverage
@@ -84,6 +87,7 @@ class Packer:
         self._pack_size_bytes = pack_size_bytes
         self._level = compression_level
         self._budget_bytes = in_flight_bytes
+        self._tasks_at_once = tasks_at_once
         self._compressing_bytes = 0
         self._streams = {stream: _StreamState() for stream in Stream}
         self._pending: dict[bytes, Slot] = {}
@@ -122,7 +126,9 @@ class Packer:
         of.compressing.append((block, self._executor.submit(compress, plain, self._level)))
         self._compressing_bytes += block.size_bytes
         while of.compressing and (
-            of.compressing[0][1].done() or self._compressing_bytes > self._budget_bytes
+            of.compressing[0][1].done()
+            or self._compressing_bytes > self._budget_bytes
+            or len(of.compressing) > self._tasks_at_once
         ):
             self._seal_next(of, stream)
 
@@ -146,7 +152,11 @@ class Packer:
             offset += record.length
             self._state.add_chunk(slot.chunk_id, of.row, slot.place)
             del self._pending[slot.chunk_id]
-        if of.pack.size_bytes >= self._pack_size_bytes or of.pack.block_count == BLOCKS_MAX:
+        if (
+            of.pack.size_bytes >= self._pack_size_bytes
+            or of.pack.block_count == BLOCKS_MAX
+            or of.pack.directory_size >= DIRECTORY_SIZE_TARGET
+        ):
             self._finish_pack(of)
 
     def _finish_pack(self, of: _StreamState) -> None:

@@ -87,6 +87,7 @@ class Pipeline:
         limit: RateLimit,
         now_us: Callable[[], int],
         in_flight_bytes: int,
+        tasks_at_once: int,
         on_failure: Callable[[bytes, str], None],
     ) -> None:
         self._options = options
@@ -96,6 +97,7 @@ class Pipeline:
         self._limit = limit
         self._now_us = now_us
         self._budget_bytes = in_flight_bytes
+        self._tasks_at_once = tasks_at_once
         self._on_failure = on_failure
         self._batch = _Batch()
         self._reading: deque[tuple[_Batch, Future[list[FileRead | FileProblem]]]] = deque()
@@ -172,7 +174,10 @@ class Pipeline:
 
     def _collect(self, *, everything: bool) -> None:
         while self._reading and (
-            everything or self._reading[0][1].done() or self._reading_bytes > self._budget_bytes
+            everything
+            or self._reading[0][1].done()
+            or self._reading_bytes > self._budget_bytes
+            or len(self._reading) > self._tasks_at_once
         ):
             batch, future = self._reading.popleft()
             for read in future.result():

@@ -107,7 +107,7 @@ class Uploader:
                 pack.header_digest,
                 reference.version_id,
                 pack.size_bytes,
-                pack.directory,
+                pack.encoded_directory,
             ),
         )
 

@@ -25,7 +25,7 @@ from safelight_restore.target.workspace import Workspace
 from safelight_vault.errors import CorruptError
 from safelight_vault.format.manifest import EntryKind
 
-MEMORY_BYTES: Final = 256 * 1024 * 1024
+MEMORY_BYTES: Final = 32 * 1024 * 1024
 """Default budget for the blocks in flight, sealed and opened."""
 
 _GROUP_FILES: Final = 2000

@@ -18,19 +18,15 @@ from datetime import datetime
 from safelight_restore.access import Access, Heads
 from safelight_restore.inventory import Inventory, ListedObject
 from safelight_restore.ledger import Ledger, VerifyResult
-from safelight_vault.blocks import RunKeyRing
+from safelight_restore.pack_check import PackCheck
+from safelight_vault.blocks import RunKeyRing, hash_version
 from safelight_vault.dicom import parse_head
 from safelight_vault.errors import CorruptError, ObjectMissingError, VaultError
 from safelight_vault.format.chunk import DedupKeys
-from safelight_vault.format.codec import decode_block
+from safelight_vault.format.crypto import VerifyingKey
 from safelight_vault.format.enrolment import Certificate, decode_certificate
 from safelight_vault.format.manifest import DicomState, Entry, EntryKind, Hole, encode_extents
 from safelight_vault.format.names import Kind
-from safelight_vault.format.pack import (
-    BlockOpener,
-    decode_pack_header,
-    open_directory,
-)
 from safelight_vault.reader import (
     Damage,
     Head,
@@ -102,6 +98,7 @@ class Verifier:
         self._on_progress = on_progress
         self._deadline = deadline
         self._result = Verdict()
+        self._agent_keys: dict[bytes, VerifyingKey] = {}
         self._run_keys = RunKeyRing(access.store, access.trust.vault_id, access.identities)
 
     def run(self, heads: Heads, chosen: tuple[Head, ...]) -> Verdict:
@@ -167,9 +164,7 @@ class Verifier:
                 self._result.packs_left = len(order) - number
                 return
             before = self._result.problems
-            data = self._object(packs[digest], total)
-            if data is not None and keys is not None:
-                self._pack(str(packs[digest].name), data, keys)
+            self._pack(packs[digest], total, keys)
             if self._ledger is not None:
                 sound = self._result.problems == before
                 result = VerifyResult.SOUND if sound else VerifyResult.CORRUPT
@@ -189,24 +184,31 @@ class Verifier:
                 error = failure
         raise error or CorruptError("no identity is at hand")
 
-    def _pack(self, name: str, data: bytes, keys: DedupKeys) -> None:
-        try:
-            header = decode_pack_header(data)
-            found = load_certificate(self._access.store, header.agent_id, self._decode_certificate)
+    def _pack(self, listed: ListedObject, total: int, keys: DedupKeys | None) -> None:
+        for version in listed.versions:
+            try:
+                if keys is None:
+                    sound = hash_version(self._access.store, version) == listed.name.digest
+                else:
+                    check = PackCheck(self._access.store, version, keys, self._run_keys)
+                    sound = check.run(self._agent_key) == listed.name.digest
+                if not sound:
+                    raise CorruptError(
+                        f"version {version.version_id} holds other bytes than its name says"
+                    )
+            except CorruptError as error:
+                self._result.add(version.name.encode(), error)
+            self._result.object_bytes += version.size_bytes
+        self._result.objects += 1
+        self._on_progress(self._result.object_bytes, total, f"{self._result.objects} objects")
+
+    def _agent_key(self, agent_id: bytes) -> VerifyingKey:
+        if agent_id not in self._agent_keys:
+            found = load_certificate(self._access.store, agent_id, self._decode_certificate)
             if found is None:
                 raise CorruptError("written by an agent that is not enrolled")
-            directory = open_directory(data, index_key=keys.index_key, key=found[1].verifying_key)
-            opener = self._run_keys.use(
-                header.run_key, lambda run_key: BlockOpener.create(header, run_key)
-            )
-            at = directory.blocks_offset
-            for number, block in enumerate(directory.blocks):
-                sealed = data[at : at + block.sealed_length]
-                plain = decode_block(opener.open(number, sealed))
-                _check_chunks(plain, [(c.chunk_id, c.length) for c in block.chunks], keys)
-                at += block.sealed_length
-        except VaultError as error:
-            self._result.add(name.encode(), error)
+            self._agent_keys[agent_id] = found[1].verifying_key
+        return self._agent_keys[agent_id]
 
     def _decode_certificate(self, data: bytes) -> Certificate:
         return decode_certificate(
@@ -302,16 +304,6 @@ class FileOutcome:
 
     error: CorruptError | None
     parsed: bool
-
-
-def _check_chunks(plain: bytes, chunks: list[tuple[bytes, int]], keys: DedupKeys) -> None:
-    at = 0
-    for chunk_id, length in chunks:
-        if keys.chunk_id(plain[at : at + length]) != chunk_id:
-            raise CorruptError("a chunk does not have the id that the directory lists")
-        at += length
-    if at != len(plain):
-        raise CorruptError("a block holds more than its directory lists")
 
 
 def _pieces(snapshot: OpenSnapshot, entry: Entry) -> Iterator[bytes | memoryview]:

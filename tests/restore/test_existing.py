@@ -1,4 +1,4 @@
-"""What stands in the target already: kept, compared or replaced as the rule says, never followed."""
+"""What stands in the target already: kept, compared or replaced by rule, never followed."""
 
 import os
 import stat

@@ -1,8 +1,8 @@
-"""A hospital in miniature for tests of faults: keys, a vault, an agent, its source, ways back.
+"""A hospital in miniature for tests of faults: a vault, an agent, its archive, and what was in it.
 
-Everything is real but the clock, the random source and the store, which are handed in. The
-invariant: for every snapshot that appears in the vault, what the source looked like when its run
-began is remembered here, so that a test can hold a restore against it.
+Built on ``vaults``; what is added is memory. The invariant: for every snapshot that appears in the
+vault, what the archive looked like when its run began is remembered here, so that a test can hold
+each restore against it.
 """
 
 import copy
@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -21,40 +21,24 @@ from random import Random
 
 from dicom_samples import ct_slice
 from memory_store import MemoryStore
-from safelight_agent.assembly import STATE_FILE, Agent, Machine
-from safelight_agent.config import Config, parse_config
-from safelight_agent.membership import make_keys as make_agent_keys
+from safelight_agent.assembly import RESULTS_DIRECTORY, STATE_FILE, Machine
+from safelight_agent.config import CommandSettings, TreeSettings
+from safelight_agent.membership import AGENT_KEY_FILE
 from safelight_agent.results import ResultStore, RunResult
 from safelight_restore.access import Access
-from safelight_restore.administration import Administrator, KeyPaths, key_paths, make_keys
 from safelight_vault.errors import VaultError
-from safelight_vault.key_files import read_administrator, read_identity, read_trust
 from safelight_vault.store import LockMode, Store
+from vaults import Clock, SilentLog, VaultFixture, default_agent_settings
 
 PATIENT_NAME = "Grace^Testpatient"
 PATIENT_ID = "PID-77120"
 STUDY_UID = "1.2.826.0.1.999.4711"
 SOURCE = "pacs"
+AGENT = "agent"
 DAY = timedelta(days=1)
-_LOCK_LIMIT = timedelta(days=3653 + 14)
 
 Seen = tuple[object, ...]
 """What is compared of one path: kind, permissions, time, and content or target."""
-
-
-class Clock:
-    """A clock that stands still unless told otherwise."""
-
-    def __init__(self, now: datetime) -> None:
-        self.time = now
-
-    def now(self) -> datetime:
-        """The time it shows."""
-        return self.time
-
-    def advance(self, by: timedelta = DAY) -> None:
-        """Let time pass."""
-        self.time += by
 
 
 class Ticking(threading.Event):
@@ -74,42 +58,6 @@ class Ticking(threading.Event):
         return super().is_set()
 
 
-@dataclass(slots=True)
-class RecordingLog:
-    """Keeps every event as the line of JSON that it would be."""
-
-    lines: list[str] = field(default_factory=list)
-
-    def _write(self, level: str, event: str, values: Mapping[str, object]) -> None:
-        self.lines.append(json.dumps({"level": level, "event": event, **values}, default=str))
-
-    def info(self, event: str, **values: object) -> None:
-        """See :class:`safelight_vault.logs.Log`."""
-        self._write("info", event, values)
-
-    def warning(self, event: str, **values: object) -> None:
-        """See :class:`safelight_vault.logs.Log`."""
-        self._write("warning", event, values)
-
-    def error(self, event: str, **values: object) -> None:
-        """See :class:`safelight_vault.logs.Log`."""
-        self._write("error", event, values)
-
-
-class StoreAgent(Agent):
-    """The agent, on a store that is handed in instead of opened by URL."""
-
-    def __init__(
-        self, store: Store, config: Config, machine: Machine, log: RecordingLog, stop: threading.Event
-    ) -> None:
-        super().__init__(config, machine, log, stop)
-        self._given_store = store
-
-    def open_store(self, *, create: bool = False) -> Store:
-        """The given store."""
-        return self._given_store
-
-
 def look_at(root: Path) -> dict[bytes, Seen]:
     """Everything below a directory but special files: what a restore must bring back."""
     seen: dict[bytes, Seen] = {}
@@ -117,14 +65,15 @@ def look_at(root: Path) -> dict[bytes, Seen]:
     top = os.fsencode(root)
     while pending:
         directory = pending.pop()
-        for name in os.listdir(os.path.join(top, directory) if directory else top):
-            path = os.path.join(directory, name) if directory else name
-            status = os.lstat(os.path.join(top, path))
+        for name in os.listdir(os.path.join(top, directory)):
+            path = os.path.join(directory, name)
+            place = os.path.join(top, path)
+            status = os.lstat(place)
             if stat.S_ISDIR(status.st_mode):
                 pending.append(path)
-            found = _describe(os.path.join(top, path), status)
-            if found is not None:
-                seen[path] = found
+            described = _describe(place, status)
+            if described is not None:
+                seen[path] = described
     return seen
 
 
@@ -144,7 +93,8 @@ def _describe(path: bytes, status: os.stat_result) -> Seen | None:
 
 
 @cache
-def _slice(number: int, seed: int) -> bytes:
+def slice_of(number: int, seed: int = 0) -> bytes:
+    """A small CT slice of the one patient of the archive."""
     return ct_slice(
         patient_id=PATIENT_ID,
         patient_name=PATIENT_NAME,
@@ -159,39 +109,21 @@ def _slice(number: int, seed: int) -> bytes:
 
 
 def fill_archive(root: Path, *, slices: int = 2, seed: int = 0) -> None:
-    """A small archive: a few CT slices in a directory of their patient, and other files."""
+    """A few CT slices in a directory of their patient, and other files; another seed, other bytes.
+
+    Two runs over the same seed find the files as they were.
+    """
     series = root / PATIENT_NAME / STUDY_UID
     series.mkdir(parents=True, exist_ok=True)
     for number in range(1, slices + 1):
-        (series / f"{number}.dcm").write_bytes(_slice(number, seed))
-    (root / "notes.bin").write_bytes(Random(seed).randbytes(70_000))
-    (root / "empty").touch()
+        _write_if_other(series / f"slice-{number}.dcm", slice_of(number, seed))
+    _write_if_other(root / "worklist.bin", Random(seed).randbytes(70_000))
+    _write_if_other(root / "empty", b"")
 
 
-def config_text(state: Path, trust: Path, sources: str, *, url: str, agent: str = "") -> str:
-    """A configuration file as an administrator writes it."""
-    return (
-        f'[vault]\nurl = "{url}"\ntrust = "{trust}"\naccept_emulated_locks = true\n'
-        f'[agent]\nname = "ward-7"\nstate_directory = "{state}"\nworkers = 1\n{agent}\n'
-        f"[metrics]\nport = 0\n{sources}"
-    )
-
-
-def tree_table(path: Path, *, name: str = SOURCE, more: str = "") -> str:
-    """The table of a directory tree."""
-    return f'[[source]]\nname = "{name}"\nkind = "tree"\npath = "{path}"\n{more}\n'
-
-
-def copy_memory_store(store: MemoryStore, *, now: Callable[[], datetime]) -> MemoryStore:
-    """A store with the same objects, which goes its own way from now on."""
-    twin = MemoryStore(
-        now=now,
-        new_version_id=store._new_version_id,
-        mode=store.lock_mode,
-        url=store.url,
-    )
-    twin._objects = copy.deepcopy(store._objects)
-    return twin
+def _write_if_other(path: Path, data: bytes) -> None:
+    if not path.exists() or path.read_bytes() != data:
+        path.write_bytes(data)
 
 
 class VersionIds:
@@ -204,139 +136,143 @@ class VersionIds:
         return f"v{VersionIds._count:08d}"
 
 
+def new_memory_store(clock: Clock, *, mode: LockMode = LockMode.COMPLIANCE) -> MemoryStore:
+    """An empty store in memory on a test's clock."""
+    return MemoryStore(now=clock.now, new_version_id=VersionIds(), mode=mode)
+
+
+def copy_memory_store(store: MemoryStore, clock: Clock) -> MemoryStore:
+    """A store with the same objects, which goes its own way from now on."""
+    twin = new_memory_store(clock, mode=store.lock_mode)
+    twin._objects = copy.deepcopy(store._objects)
+    return twin
+
+
 @dataclass(slots=True, kw_only=True)
 class Site:
-    """One agent with one source and its vault. Make it with :func:`new_site`."""
+    """One agent, its archive and its vault. Make it with :func:`new_site`."""
 
-    directory: Path
-    clock: Clock
-    store: Store
-    random: Callable[[int], bytes]
-    keys: KeyPaths
-    sources: str = ""
-    agent_settings: str = ""
-    log: RecordingLog = field(default_factory=RecordingLog)
+    vault: VaultFixture
+    archive: Path
+    agent: str = AGENT
+    more: dict[str, object] = field(default_factory=dict)
+    """Settings of the source beyond its path."""
     expected: dict[str, dict[bytes, Seen]] = field(default_factory=dict)
-    """What the source looked like, by the id of the snapshot that was made of it."""
+    """What the archive looked like, by the id of the snapshot that was made of it."""
     results: list[RunResult] = field(default_factory=list)
-    source_root: Path = field(default_factory=Path)
 
     @property
-    def state_directory(self) -> Path:
-        """The agent's own files."""
-        return self.directory / "state"
+    def store(self) -> Store:
+        """The vault's store, without faults."""
+        return self.vault.store
 
     @property
-    def state_file(self) -> Path:
-        """The agent's cache."""
-        return self.state_directory / STATE_FILE
-
-    def config(self) -> Config:
-        """The agent's checked configuration."""
-        return parse_config(self.config_text())
-
-    def config_text(self) -> str:
-        """The configuration file; in-process runs never open the vault's URL."""
-        url = self.store.url if self.store.url.startswith("file:") else "file:///nowhere"
-        sources = self.sources or tree_table(self.source_root)
-        return config_text(
-            self.state_directory, self.keys.trust, sources, url=url, agent=self.agent_settings
-        )
-
-    def machine(self) -> Machine:
-        """This site's clock and randomness."""
-        return Machine(
-            now=self.clock.now,
-            monotonic=lambda: self.clock.now().timestamp(),
-            random_bytes=self.random,
-            uniform=lambda low, high: low,
-            processors=1,
-            uid=0,
-            gid=0,
-        )
-
-    def run(
-        self,
-        *,
-        store: Store | None = None,
-        source: str = SOURCE,
-        stop: threading.Event | None = None,
-        machine: Machine | None = None,
-        later: timedelta = DAY,
-    ) -> RunResult:
-        """One run as the command does it, a day after the last; errors become its result."""
-        self.clock.advance(later)
-        looks = look_at(self.source_root)
-        agent = StoreAgent(
-            store or self.store,
-            self.config(),
-            machine or self.machine(),
-            self.log,
-            stop or threading.Event(),
-        )
-        started, began = agent.machine.now(), agent.machine.monotonic()
-        try:
-            try:
-                result = agent.back_up(source, lambda _: None)
-            except VaultError as error:
-                self.log.error("run_failed", exit_code=error.exit_code, error=error.message)
-                result = agent.failed(source, started, began, error)
-            ResultStore(agent.results_directory).record(result)
-            self.results.append(result)
-            return result
-        finally:
-            self.note_new_snapshots(looks)
-
-    def note_new_snapshots(self, looks: dict[bytes, Seen]) -> None:
-        """Remember what the source looked like for snapshots that were not there before."""
-        for head in self.access().heads().good:
-            self.expected.setdefault(head.snapshot_id, looks)
-
-    def access(self, store: Store | None = None) -> Access:
-        """The vault as the restore tool sees it, with the identity."""
-        file = read_identity(self.keys.identity)
-        return Access(
-            store=store or self.store,
-            trust=file.trust,
-            identities={file.identity.recipient.fingerprint: file.identity},
-        )
-
-    def lose_state(self) -> None:
-        """Delete the agent's cache, and keep its keys."""
-        for path in self.state_directory.glob(f"{STATE_FILE}*"):
-            path.unlink()
-
     def memory(self) -> MemoryStore:
         """The store, where a test needs what only the one in memory can do."""
         if not isinstance(self.store, MemoryStore):
             raise TypeError("not a store in memory")
         return self.store
 
+    @property
+    def clock(self) -> Clock:
+        """The clock of agent and store."""
+        return self.vault.clock
+
+    @property
+    def state_directory(self) -> Path:
+        """The agent's own files."""
+        return self.vault.directory / f"state-{self.agent}"
+
+    @property
+    def state_file(self) -> Path:
+        """The agent's cache."""
+        return self.state_directory / STATE_FILE
+
+    @property
+    def success(self) -> object:
+        """The agent's record of its last complete snapshot."""
+        return ResultStore(self.state_directory / RESULTS_DIRECTORY).last_complete(SOURCE)
+
+    @property
+    def log_lines(self) -> list[str]:
+        """The events that were logged, as lines of JSON."""
+        return [
+            json.dumps({"level": level, "event": event, **values}, default=str)
+            for level, event, values in self.vault.log.events
+        ]
+
+    def settings(self) -> TreeSettings | CommandSettings:
+        """The source as the configuration has it."""
+        values = {"name": SOURCE, "path": self.archive, "retention": self.vault.retention}
+        return TreeSettings(**(values | self.more))  # type: ignore[arg-type]
+
+    def run(
+        self,
+        *,
+        store: Store | None = None,
+        stop: threading.Event | None = None,
+        settings: TreeSettings | CommandSettings | None = None,
+        machine: Callable[[Machine], Machine] = lambda machine: machine,
+        later: timedelta = DAY,
+    ) -> RunResult:
+        """One run as the command does it, a day after the last; an error becomes its result."""
+        self.clock.advance(later)
+        looks = look_at(self.archive)
+        vault = replace(self.vault, store=store or self.store, stop=stop or threading.Event())
+        agent = vault.agent(settings or self.settings(), name=self.agent)
+        agent.machine = machine(agent.machine)
+        started, began = agent.machine.now(), agent.machine.monotonic()
+        try:
+            try:
+                result = agent.back_up(SOURCE, lambda _: None)
+            except VaultError as error:
+                self.vault.log.error("run_failed", exit_code=error.exit_code, error=error.message)
+                result = agent.failed(SOURCE, started, began, error)
+            ResultStore(agent.results_directory).record(result)
+            self.results.append(result)
+            return result
+        finally:
+            self.note_new_snapshots(looks)
+
+    def note_new_snapshots(self, looks: dict[bytes, Seen] | None = None) -> None:
+        """Remember what the archive looked like for snapshots that were not there before."""
+        if looks is None:
+            looks = look_at(self.archive)
+        for head in self.access().heads().good:
+            self.expected.setdefault(head.snapshot_id, looks)
+
+    def access(self, store: Store | None = None) -> Access:
+        """The vault as the restore tool sees it, with the identity."""
+        return self.vault.access(store)
+
+    def lose_state(self) -> None:
+        """Delete the agent's cache, and keep its keys."""
+        for path in self.state_directory.glob(f"{STATE_FILE}*"):
+            path.unlink()
+
     def fork(self, directory: Path) -> "Site":
-        """A copy of vault and agent on a clock of its own; both look at the same source."""
-        shutil.copytree(self.state_directory, directory / "state")
-        clock = Clock(self.clock.time)
-        return replace(
-            self,
+        """A copy of vault and agent on a clock of its own; both look at the same archive."""
+        shutil.copytree(self.state_directory, directory / self.state_directory.name)
+        clock = Clock(self.clock.now())
+        vault = replace(
+            self.vault,
             directory=directory,
             clock=clock,
-            store=copy_memory_store(self.memory(), now=clock.now),
-            log=RecordingLog(),
-            expected=dict(self.expected),
-            results=list(self.results),
+            store=copy_memory_store(self.memory, clock),
+            log=SilentLog(),
         )
+        return replace(self, vault=vault, expected=dict(self.expected), results=list(self.results))
 
-
-def seeded_random(seed: int = 1) -> Callable[[int], bytes]:
-    """Bytes that are the same in every run of the tests, and never repeat within one."""
-    generator = Random(seed)
-    guard = threading.Lock()
-
-    def draw(size: int) -> bytes:
-        with guard:
-            return generator.randbytes(size)
-
-    return draw
+    def secrets(self) -> Sequence[bytes]:
+        """What must never be seen outside of seals and key files, as text and as bytes."""
+        keys = self.vault.keys
+        texts = [
+            line.split('"')[1]
+            for path in (keys.identity, keys.administrator, self.state_directory / AGENT_KEY_FILE)
+            for line in path.read_text().splitlines()
+            if "secret = " in line
+        ]
+        return [*(text.encode() for text in texts), *(bytes.fromhex(text) for text in texts)]
 
 
 def new_site(
@@ -345,50 +281,28 @@ def new_site(
     store: Store | None = None,
     clock: Clock | None = None,
     mode: LockMode = LockMode.COMPLIANCE,
-    seed: int = 1,
+    pack_size_bytes: int = 1 << 20,
     fill: bool = True,
 ) -> Site:
-    """A site whose agent is enrolled; its clock is an hour ahead, so that files are settled."""
+    """A site whose agent is enrolled, on a store in memory unless one is given.
+
+    Its clock is an hour ahead of the system's: files that a test has just written are then old
+    enough to be taken as unchanged by the second run.
+    """
     clock = clock or Clock(datetime.now(UTC) + timedelta(hours=1))
-    if store is None:
-        store = MemoryStore(now=clock.now, new_version_id=VersionIds(), mode=mode)
-    random = seeded_random(seed)
-    (directory / "keys").mkdir(parents=True)
-    keys = key_paths(directory / "keys" / "identity.key")
-    make_keys(keys, random)
-    site = Site(directory=directory, clock=clock, store=store, random=random, keys=keys)
-    site.source_root = directory / "archive"
-    site.source_root.mkdir()
-    if fill:
-        fill_archive(site.source_root)
-    enrol(site)
-    return site
-
-
-def enrol(site: Site, label: str = "ward-7") -> None:
-    """Make the agent's keys and let the administrator sign them; the first creates the vault."""
-    trust = read_trust(site.keys.trust)
-    site.state_directory.mkdir(mode=0o700, exist_ok=True)
-    request, _ = make_agent_keys(site.state_directory, trust, label, site.random)
-    pinned, key = read_administrator(site.keys.administrator)
-    Administrator(
-        store=site.store,
-        trust=pinned,
-        key=key,
-        retain=_LOCK_LIMIT,
-        now=site.store.now(),
-        random_bytes=site.random,
-    ).enrol(
-        request.read_bytes(), trust.recipients, read_identity(site.keys.identity).identity
+    settings = replace(
+        default_agent_settings(), workers=1, upload_workers=1, pack_size_bytes=pack_size_bytes
     )
-
-
-def secrets_of(site: Site) -> Sequence[bytes]:
-    """What must never be seen outside of the vault's seals and the key files."""
-    secret_lines = [
-        line.split('"')[1].encode()
-        for path in (site.keys.identity, site.keys.administrator, site.state_directory / "agent.key")
-        for line in path.read_text().splitlines()
-        if "secret =" in line
-    ]
-    return [*secret_lines, *(bytes.fromhex(line.decode()) for line in secret_lines)]
+    (directory / "keys").mkdir(parents=True)
+    vault = VaultFixture.create(
+        directory,
+        store=store or new_memory_store(clock, mode=mode),
+        clock=clock,
+        agent_settings=settings,
+    )
+    site = Site(vault=vault, archive=directory / "archive")
+    site.archive.mkdir()
+    if fill:
+        fill_archive(site.archive)
+    vault.agent(site.settings(), name=site.agent)
+    return site

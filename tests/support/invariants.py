@@ -24,8 +24,9 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from agent_runs import PATIENT_ID, PATIENT_NAME, SOURCE, STUDY_UID, Seen, Site, look_at, secrets_of
-from safelight_agent.membership import REQUEST_FILE
+from agent_runs import PATIENT_ID, PATIENT_NAME, SOURCE, STUDY_UID, Seen, Site, look_at
+from safelight_agent.assembly import RESULTS_DIRECTORY
+from safelight_agent.membership import AGENT_KEY_FILE, REQUEST_FILE
 from safelight_agent.metrics import ResultCollector
 from safelight_agent.results import ResultStore, RunResult
 from safelight_agent.status import result_totals
@@ -82,20 +83,16 @@ def _versions(store: Store) -> Iterator[tuple[tuple[str, str], _Kept]]:
 class Invariants:
     """The state of a site before a fault, and what must hold after it.
 
-    ``source`` is the one whose runs are looked at. ``vault_is_damaged`` says that the fault itself
-    spoiled objects: then I1 is the test's own to assert.
+    ``vault_is_damaged`` says that the fault itself spoiled objects: then I1 is the test's own to
+    assert.
     """
 
-    def __init__(self, site: Site, *, source: str = SOURCE, vault_is_damaged: bool = False) -> None:
+    def __init__(self, site: Site, *, vault_is_damaged: bool = False) -> None:
         self.site = site
-        self._source = source
         self._damaged = vault_is_damaged
         self._ledger = Ledger(site.store)
         self._heads = {head.snapshot_id for head in site.access().heads().good}
-        self._success = self._last_success()
-
-    def _last_success(self) -> object:
-        return ResultStore(self.site.state_directory / "results").last_complete(self._source)
+        self._success = site.success
 
     def hold(self, result: RunResult | None = None) -> None:
         """All that must hold right after the fault; ``result`` is that of the run it hit, if any.
@@ -110,7 +107,7 @@ class Invariants:
         if result is not None:
             self._judge(result, heads)
         else:
-            assert self._last_success() == self._success, "I8: success without a result"
+            assert self.site.success == self._success, "I8: success without a result"
         require_no_leaks(self.site)
 
     def _judge(self, result: RunResult, heads: dict[str, Head]) -> None:
@@ -124,7 +121,7 @@ class Invariants:
             assert result.exit_code == expected, "I2: the exit code hides failed files"
             assert result.complete is (not result.files_failed)
             assert len(result.failed) == result.files_failed, "I2: a failed file has no name"
-        moved = self._last_success() != self._success
+        moved = self.site.success != self._success
         assert moved is result.complete, "I8: success moved without a complete snapshot"
 
     def next_run(self, *, stored_twice: Collection[bytes] | None = ()) -> RunResult:
@@ -132,8 +129,8 @@ class Invariants:
 
         ``stored_twice`` are the chunks that may be in two packs (None: any).
         """
-        after = Invariants(self.site, source=self._source, vault_is_damaged=self._damaged)
-        result = self.site.run(source=self._source)
+        after = Invariants(self.site, vault_is_damaged=self._damaged)
+        result = self.site.run()
         assert result.error == "", f"I5: the next run failed: {result.error}"
         assert result.complete, "I5: the next run is incomplete"
         after.hold(result)
@@ -156,7 +153,7 @@ def count_chunks(site: Site) -> Counter[bytes]:
     configuration, _ = load_configuration(site.store, access.trust)
     dedup_key = configuration.open_dedup_key(identity, access.trust.vault_id)
     index_key = DedupKeys.derive(dedup_key, access.trust.vault_id).index_key
-    key = read_agent_keys(site.state_directory / "agent.key").signing_key.verifying_key
+    key = read_agent_keys(site.state_directory / AGENT_KEY_FILE).signing_key.verifying_key
     counts: Counter[bytes] = Counter()
     seen: set[bytes] = set()
     for one in site.store.list_versions(Kind.PACK.value + "/"):
@@ -187,7 +184,7 @@ def require_sound(site: Site) -> None:
 
 
 def require_restorable(site: Site, access: Access, head: Head) -> None:
-    """I1, I2: one snapshot holds what the source held, but for the files that it names as failed."""
+    """I1, I2: a snapshot holds what the archive held, but for files that it names as failed."""
     with tempfile.TemporaryDirectory(prefix="restored-") as place:
         target = Path(place) / "target"
         restored = restore_snapshots(
@@ -225,7 +222,9 @@ def require_restorable(site: Site, access: Access, head: Head) -> None:
 def _require_part(found: dict[bytes, Seen], wanted: dict[bytes, Seen]) -> None:
     """A checkpoint may lack files, and directories' times are set after them; nothing is wrong."""
     wrong = {
-        path: seen for path, seen in found.items() if seen != wanted.get(path, ()) and _is_file(seen)
+        path: seen
+        for path, seen in found.items()
+        if seen != wanted.get(path, ()) and _is_file(seen)
     }
     assert not wrong, f"I2: {wrong}"
 
@@ -236,13 +235,13 @@ def _is_file(seen: Seen) -> bool:
 
 def require_no_leaks(site: Site) -> None:
     """I6: nothing that identifies a patient or opens the vault is where it does not belong."""
-    paths = [path for path in look_at(site.source_root) if len(path) > 6]
+    paths = [path for path in look_at(site.archive) if len(path) > 6]
     forbidden = {
         PATIENT_NAME.encode(),
         PATIENT_ID.encode(),
         STUDY_UID.encode(),
         *paths,
-        *secrets_of(site),
+        *site.secrets(),
     }
     for where, text in _outputs(site):
         for secret in forbidden:
@@ -258,12 +257,15 @@ def _outputs(site: Site) -> Iterator[tuple[str, bytes]]:
         yield f"the name of {one.name}", one.name.encode()
         if not one.is_delete_marker:
             yield f"the object {one.name}", site.store.get(one.name, one.version_id)
-    yield "the log", "\n".join(site.log.lines).encode()
+    yield "the log", "\n".join(site.log_lines).encode()
     for result in site.results:
         totals = result_totals([result])
-        yield "a result", json.dumps([_without_failed_list(one) for one in _objects(totals)]).encode()
+        yield (
+            "a result",
+            json.dumps([_without_failed_list(one) for one in _objects(totals)]).encode(),
+        )
     registry = CollectorRegistry()
-    results = ResultStore(site.state_directory / "results")
+    results = ResultStore(site.state_directory / RESULTS_DIRECTORY)
     registry.register(ResultCollector(results, [SOURCE], version=version("safelight")))
     yield "the metrics", generate_latest(registry)
 

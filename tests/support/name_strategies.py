@@ -10,3 +10,8 @@ SEGMENTS = st.one_of(
 )
 
 NAMES = st.lists(SEGMENTS, min_size=1, max_size=4).map("/".join)
+
+
+def version_ids() -> st.SearchStrategy[str]:
+    """VersionIds within the limits of the format: what stores give, at small sizes."""
+    return st.from_regex(r"[!-~]{1,40}", fullmatch=True)

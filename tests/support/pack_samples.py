@@ -29,6 +29,7 @@ class SamplePack:
     header_digest: bytes
     size_bytes: int
     directory: Directory
+    encoded_directory: bytes
     body: tuple[bytes, ...]
 
 
@@ -56,7 +57,12 @@ def build_pack(
         builder.add_block(encode_block(b"".join(chunks), level=1), records)
     pack = builder.finish(DEDUP_KEYS.index_key, signing_key(signer), random_bytes)
     return SamplePack(
-        pack.digest, pack.header_digest, pack.size_bytes, pack.directory, tuple(parts)
+        pack.digest,
+        pack.header_digest,
+        pack.size_bytes,
+        pack.directory,
+        pack.encoded_directory,
+        tuple(parts),
     )
 
 

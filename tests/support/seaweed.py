@@ -62,6 +62,8 @@ def running_seaweed(directory: Path) -> Iterator[S3Server]:
         f"-s3.port.https={https}",
         f"-s3.cert.file={certificates.certificate}",
         f"-s3.key.file={certificates.private_key}",
+        # A put must not make the bucket that it misses.
+        "-s3.autoCreateBucket=false",
         # Two side services that would otherwise listen on fixed ports and stop a second server.
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",

@@ -31,6 +31,7 @@ from safelight_vault.format.configuration import (
 from safelight_vault.format.crypto import RECIPIENT_SIZE, SEALED_KEY_SIZE, Recipient
 from safelight_vault.format.envelope import Structure, encode_signed
 from safelight_vault.format.run_key import RECIPIENTS_MAX, Stanza
+from safelight_vault.format.wire import TIME_US_MAX
 from strictness import outcome, require_exact_length, require_tamper_evident
 
 ADMINISTRATOR = signing_key("administrator")
@@ -63,7 +64,7 @@ def encode(configuration: VaultConfiguration) -> bytes:
     st.builds(
         VaultConfiguration,
         sequence=st.integers(0, 2**64 - 1),
-        created_us=st.integers(-(2**63), 2**63 - 1),
+        created_us=st.integers(0, TIME_US_MAX),
         administrator=st.just(ADMINISTRATOR.verifying_key),
         epoch=st.integers(0, 2**32 - 1),
         splitter_version=st.integers(0, 2**16 - 1),
@@ -152,6 +153,12 @@ def test_more_recipients_than_the_limit_are_refused() -> None:
     crowded = replace(CONFIGURATION, dedup_key=CONFIGURATION.dedup_key * RECIPIENTS_MAX)
     with pytest.raises(DecodeError, match="exceeds the limit"):
         decode(encode(crowded))
+
+
+@pytest.mark.parametrize("created_us", [-1, TIME_US_MAX + 1])
+def test_a_time_that_no_calendar_has_is_refused(created_us: int) -> None:
+    with pytest.raises(DecodeError, match="years 1970 to 9999"):
+        decode(encode(replace(CONFIGURATION, created_us=created_us)))
 
 
 def test_a_newer_configuration_is_unsupported() -> None:

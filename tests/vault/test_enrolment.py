@@ -31,10 +31,11 @@ from safelight_vault.format.enrolment import (
     encode_request,
 )
 from safelight_vault.format.envelope import Structure, encode_signed
+from safelight_vault.format.wire import TIME_US_MAX
 from strictness import outcome, require_exact_length, require_tamper_evident
 
 ADMINISTRATOR = signing_key("administrator")
-LABELS = st.text(st.characters(exclude_categories=["Cs"]), max_size=LABEL_SIZE_MAX // 4)
+LABELS = st.text(min_size=1, max_size=LABEL_SIZE_MAX // 4).filter(str.isprintable)
 REQUEST = EnrolmentRequest(
     label="pacs-1",
     verifying_key=signing_key().verifying_key,
@@ -82,7 +83,7 @@ def test_a_request_for_another_vault_is_refused() -> None:
 
 @given(
     LABELS,
-    st.integers(-(2**63), 2**63 - 1),
+    st.integers(0, TIME_US_MAX),
     st.integers(0, 2**32 - 1),
     st.binary(min_size=SEALED_KEY_SIZE, max_size=SEALED_KEY_SIZE),
 )
@@ -155,6 +156,22 @@ def test_foreign_bytes_raise_nothing_but_vault_errors(body: bytes) -> None:
     outcome(request, body)
     outcome(certified, encode_signed(Structure.ENROLMENT, VAULT_ID, body, ADMINISTRATOR))
     outcome(request, encode_signed(Structure.ENROLMENT_REQUEST, VAULT_ID, body, ADMINISTRATOR))
+
+
+@pytest.mark.parametrize("label", ["", "two\nlines", "\x1b[2J", "a\x00b", "\u202epacs"])
+def test_a_label_that_cannot_be_shown_is_refused(label: str) -> None:
+    with pytest.raises(DecodeError, match="cannot be shown"):
+        request(encode_request(VAULT_ID, replace(REQUEST, label=label), signing_key()))
+    agent = replace(certified(certificate()), label=label)
+    with pytest.raises(DecodeError, match="cannot be shown"):
+        certified(encode_certificate(VAULT_ID, agent, ADMINISTRATOR))
+
+
+@pytest.mark.parametrize("enrolled_us", [-1, TIME_US_MAX + 1, 2**63 - 1, -(2**63)])
+def test_a_time_of_enrolment_that_no_calendar_has_is_refused(enrolled_us: int) -> None:
+    agent = replace(certified(certificate()), enrolled_us=enrolled_us)
+    with pytest.raises(DecodeError, match="years 1970 to 9999"):
+        certified(encode_certificate(VAULT_ID, agent, ADMINISTRATOR))
 
 
 def test_a_label_above_the_limit_is_refused() -> None:

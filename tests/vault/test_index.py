@@ -5,11 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keys import DEDUP_KEYS, OTHER_VAULT_ID, VAULT_ID, CountingRandom, fixed_bytes, signing_key
+from name_strategies import version_ids
 from pack_samples import CHUNKS, build_pack, directories
 from safelight_vault.errors import CorruptError, DecodeError, UnsupportedFormatError
 from safelight_vault.format.crypto import SealKey, derive
 from safelight_vault.format.envelope import Structure, encode_signed
 from safelight_vault.format.index import PACKS_MAX, IndexedPack, decode_index, encode_index
+from safelight_vault.format.pack import encode_directory
 from strictness import outcome, require_exact_length, require_tamper_evident
 
 SEGMENT_ID = fixed_bytes("segment")
@@ -49,7 +51,13 @@ def packs() -> list[IndexedPack]:
     random = CountingRandom()
     built = [build_pack(random) for _ in range(2)]
     return [
-        IndexedPack(pack.digest, f"version-{number}", pack.size_bytes, pack.directory)
+        IndexedPack(
+            pack.digest,
+            pack.header_digest,
+            f"version-{number}",
+            pack.size_bytes,
+            pack.encoded_directory,
+        )
         for number, pack in enumerate(built)
     ]
 
@@ -59,9 +67,10 @@ def packs() -> list[IndexedPack]:
         st.builds(
             IndexedPack,
             st.binary(min_size=32, max_size=32),
-            st.text(max_size=40),
+            st.binary(min_size=32, max_size=32),
+            version_ids(),
             st.integers(0, 2**64 - 1),
-            directories(),
+            directories().map(encode_directory),
         ),
         max_size=3,
     )

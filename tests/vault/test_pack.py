@@ -19,7 +19,7 @@ from keys import (
     run_key,
     signing_key,
 )
-from pack_samples import CHUNKS, build_pack, pack_bytes
+from pack_samples import CHUNKS, SamplePack, build_pack, pack_bytes
 from safelight_vault.errors import CorruptError
 from safelight_vault.format import pack as pack_module
 from safelight_vault.format import run_key as run_key_module
@@ -28,7 +28,6 @@ from safelight_vault.format.crypto import SealKey
 from safelight_vault.format.pack import (
     BlockOpener,
     Directory,
-    FinishedPack,
     PackBuilder,
     Stream,
     decode_pack_header,
@@ -46,7 +45,7 @@ PLAIN = [b"".join(chunks) for chunks in CHUNKS]
 
 
 @pytest.fixture(scope="module")
-def pack() -> FinishedPack:
+def pack() -> SamplePack:
     return build_pack(CountingRandom())
 
 
@@ -71,11 +70,11 @@ def read_blocks(data: bytes) -> list[bytes]:
     return plain
 
 
-def sealed_block(pack: FinishedPack, number: int) -> bytes:
+def sealed_block(pack: SamplePack, number: int) -> bytes:
     return pack.body[1 + number]
 
 
-def opener_of(pack: FinishedPack, run: str = "run") -> BlockOpener:
+def opener_of(pack: SamplePack, run: str = "run") -> BlockOpener:
     return BlockOpener.create(decode_pack_header(pack.body[0]), run_key(run))
 
 
@@ -96,23 +95,24 @@ def test_every_chunk_is_found_where_the_directory_says(blocks: list[list[bytes]]
         assert chunk_id == DEDUP_KEYS.chunk_id(chunk)
 
 
-def test_a_restore_needs_only_an_identity(pack: FinishedPack) -> None:
+def test_a_restore_needs_only_an_identity(pack: SamplePack) -> None:
     assert read_blocks(pack_bytes(pack)) == PLAIN
 
 
-def test_an_agent_needs_only_the_dedup_key_for_the_directory(pack: FinishedPack) -> None:
+def test_an_agent_needs_only_the_dedup_key_for_the_directory(pack: SamplePack) -> None:
     directory = read_directory(pack_bytes(pack))
     assert directory == pack.directory
     assert (directory.source_id, directory.stream, directory.epoch) == (SOURCE_ID, Stream.DATA, 1)
 
 
-def test_the_name_is_the_hash_of_the_body(pack: FinishedPack) -> None:
+def test_the_name_is_the_hash_of_the_body(pack: SamplePack) -> None:
     data = pack_bytes(pack)
     assert hashlib.sha256(data).digest() == pack.digest
     assert len(data) == pack.size_bytes
 
 
 def test_the_builder_tells_where_each_block_lies() -> None:
+    parts: list[bytes] = []
     builder = PackBuilder(
         run_key=run_key(),
         pack_id=fixed_bytes("pack"),
@@ -120,11 +120,13 @@ def test_the_builder_tells_where_each_block_lies() -> None:
         source_id=SOURCE_ID,
         stream=Stream.PIXELS,
         epoch=1,
+        write=parts.append,
     )
     frames = [encode_block(plain, level=1) for plain in PLAIN]
     told = [builder.add_block(frame, []) for frame in frames]
     assert builder.block_count == len(frames)
-    data = pack_bytes(builder.finish(DEDUP_KEYS.index_key, signing_key(), CountingRandom()))
+    builder.finish(DEDUP_KEYS.index_key, signing_key(), CountingRandom())
+    data = b"".join(parts)
     opener = BlockOpener.create(decode_pack_header(data), run_key())
     for (number, offset, length), frame in zip(told, frames, strict=True):
         assert opener.open(number, data[offset : offset + length]) == frame
@@ -150,7 +152,7 @@ def test_the_same_data_sealed_twice_has_nothing_in_common() -> None:
     ]
 
 
-def test_nothing_that_was_stored_is_seen_in_the_bytes(pack: FinishedPack) -> None:
+def test_nothing_that_was_stored_is_seen_in_the_bytes(pack: SamplePack) -> None:
     data = pack_bytes(pack)
     for chunks in CHUNKS:
         for chunk in chunks:
@@ -191,7 +193,7 @@ def test_no_key_is_used_with_a_nonce_twice(monkeypatch: pytest.MonkeyPatch) -> N
 # --- What is refused -------------------------------------------------------------------------
 
 
-def test_swapped_blocks_do_not_open(pack: FinishedPack) -> None:
+def test_swapped_blocks_do_not_open(pack: SamplePack) -> None:
     opener = opener_of(pack)
     assert decode_block(opener.open(0, sealed_block(pack, 0))) == PLAIN[0]
     for number, other in ((0, 1), (1, 0), (2, 0)):
@@ -200,18 +202,18 @@ def test_swapped_blocks_do_not_open(pack: FinishedPack) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 3, 1 << 20, (1 << 32) - 1])
-def test_a_block_does_not_open_under_another_number(pack: FinishedPack, number: int) -> None:
+def test_a_block_does_not_open_under_another_number(pack: SamplePack, number: int) -> None:
     with pytest.raises(CorruptError, match="seal is broken"):
         opener_of(pack).open(number, sealed_block(pack, 0))
 
 
-def test_a_block_of_another_pack_of_the_run_does_not_open(pack: FinishedPack) -> None:
+def test_a_block_of_another_pack_of_the_run_does_not_open(pack: SamplePack) -> None:
     other = build_pack(CountingRandom("other pack"))
     with pytest.raises(CorruptError, match="seal is broken"):
         opener_of(pack).open(0, sealed_block(other, 0))
 
 
-def test_a_header_does_not_open_under_another_run_key(pack: FinishedPack) -> None:
+def test_a_header_does_not_open_under_another_run_key(pack: SamplePack) -> None:
     with pytest.raises(CorruptError, match="commitment"):
         opener_of(pack, "other run")
     header = decode_pack_header(pack.body[0])
@@ -221,7 +223,7 @@ def test_a_header_does_not_open_under_another_run_key(pack: FinishedPack) -> Non
         BlockOpener.create(replace(header, pack_id=bytes(32)), run_key())
 
 
-def test_a_block_is_bound_to_its_vault(pack: FinishedPack) -> None:
+def test_a_block_is_bound_to_its_vault(pack: SamplePack) -> None:
     elsewhere = replace(decode_pack_header(pack.body[0]), vault_id=OTHER_VAULT_ID)
     with pytest.raises(CorruptError, match="seal is broken"):
         BlockOpener.create(elsewhere, run_key()).open(0, sealed_block(pack, 0))
@@ -237,37 +239,37 @@ def test_a_directory_signed_by_another_agent_is_refused() -> None:
         read_directory(data, agent="intruder")
 
 
-def test_a_directory_does_not_open_under_another_index_key(pack: FinishedPack) -> None:
+def test_a_directory_does_not_open_under_another_index_key(pack: SamplePack) -> None:
     with pytest.raises(CorruptError, match="seal is broken"):
         read_directory(pack_bytes(pack), index_key=fixed_bytes("other index key"))
 
 
-def test_a_directory_does_not_pass_for_that_of_another_pack(pack: FinishedPack) -> None:
+def test_a_directory_does_not_pass_for_that_of_another_pack(pack: SamplePack) -> None:
     other = build_pack(CountingRandom("other pack"))
     with pytest.raises(CorruptError, match="signature"):
         read_directory(b"".join((*pack.body[:-1], other.body[-1])))
 
 
-def test_every_flip_in_a_pack_is_noticed_by_an_agent(pack: FinishedPack) -> None:
+def test_every_flip_in_a_pack_is_noticed_by_an_agent(pack: SamplePack) -> None:
     """Padding included: an agent adopts only bytes that it wrote itself, whoever put them there."""
     for position, changed in flips(pack_bytes(pack)):
         assert outcome(read_directory, changed) is REFUSED, f"flip at {position}"
 
 
 def test_every_flip_in_a_pack_gives_a_restore_an_error_or_the_same_bytes(
-    pack: FinishedPack,
+    pack: SamplePack,
 ) -> None:
     require_tamper_evident(read_blocks, pack_bytes(pack), every=9)
 
 
-def test_a_pack_with_the_blocks_of_another_is_not_adopted(pack: FinishedPack) -> None:
+def test_a_pack_with_the_blocks_of_another_is_not_adopted(pack: SamplePack) -> None:
     """Else rubbish under a sound directory would be deduplicated against, and lost at restore."""
     rubbish = [fixed_bytes("rubbish", len(part)) for part in pack.body[1:-1]]
     with pytest.raises(CorruptError, match="signature"):
         read_directory(b"".join((pack.body[0], *rubbish, pack.body[-1])))
 
 
-def test_a_cut_pack_has_no_directory(pack: FinishedPack) -> None:
+def test_a_cut_pack_has_no_directory(pack: SamplePack) -> None:
     data = pack_bytes(pack)
     for length in range(0, len(data), 11):
         assert outcome(read_directory, data[:length]) is REFUSED

@@ -13,7 +13,7 @@ from keys import (
     identity,
     run_key,
 )
-from pack_samples import build_pack, directories, pack_bytes
+from pack_samples import SamplePack, build_pack, directories, pack_bytes
 from safelight_vault.errors import DecodeError
 from safelight_vault.format.chunk import CHUNK_SIZE_MAX
 from safelight_vault.format.pack import (
@@ -22,7 +22,6 @@ from safelight_vault.format.pack import (
     BlockRecord,
     ChunkRecord,
     Directory,
-    FinishedPack,
     decode_directory,
     decode_pack_header,
     encode_directory,
@@ -39,7 +38,7 @@ from strictness import (
 
 
 @pytest.fixture(scope="module")
-def pack() -> FinishedPack:
+def pack() -> SamplePack:
     return build_pack(CountingRandom())
 
 
@@ -71,7 +70,7 @@ def test_a_directory_lists_its_chunks_back_to_back(directory: Directory) -> None
     assert next(places, None) is None
 
 
-def test_a_directory_has_exactly_one_length_and_form(pack: FinishedPack) -> None:
+def test_a_directory_has_exactly_one_length_and_form(pack: SamplePack) -> None:
     data = encode_directory(pack.directory)
     require_exact_length(decode_directory, data)
     require_only_vault_errors(decode_directory, data)
@@ -93,18 +92,18 @@ def test_foreign_directories_are_refused_or_canonical(data: bytes) -> None:
         BlockRecord(100, (ChunkRecord(bytes(32), CHUNK_SIZE_MAX),) * 3),
     ],
 )
-def test_a_directory_beyond_the_limits_is_refused(block: BlockRecord, pack: FinishedPack) -> None:
+def test_a_directory_beyond_the_limits_is_refused(block: BlockRecord, pack: SamplePack) -> None:
     with pytest.raises(DecodeError):
         decode_directory(encode_directory(replace(pack.directory, blocks=(block,))))
 
 
-def test_a_directory_whose_blocks_begin_beyond_any_header_is_refused(pack: FinishedPack) -> None:
+def test_a_directory_whose_blocks_begin_beyond_any_header_is_refused(pack: SamplePack) -> None:
     late = replace(pack.directory, blocks_offset=HEADER_SIZE_MAX + 1)
     with pytest.raises(DecodeError, match="begin too late"):
         decode_directory(encode_directory(late))
 
 
-def test_a_header_is_read_back_and_its_size_told(pack: FinishedPack) -> None:
+def test_a_header_is_read_back_and_its_size_told(pack: SamplePack) -> None:
     header = decode_pack_header(pack_bytes(pack))
     assert header.size_bytes == len(pack.body[0]) == pack.directory.blocks_offset
     assert (header.vault_id, header.agent_id) == (VAULT_ID, agent_id())
@@ -120,7 +119,7 @@ def test_the_longest_header_fits_its_limit() -> None:
     assert decode_pack_header(data + bytes(HEADER_SIZE_MAX)).run_key == crowded.sealed
 
 
-def test_a_cut_header_is_refused(pack: FinishedPack) -> None:
+def test_a_cut_header_is_refused(pack: SamplePack) -> None:
     for length in range(len(pack.body[0])):
         assert outcome(decode_pack_header, pack.body[0][:length]) is REFUSED
 

@@ -13,6 +13,7 @@ from safelight_vault.errors import CorruptError, DecodeError, ObjectMissingError
 from safelight_vault.format.pages import (
     LEVELS_MAX,
     PAGE_SIZE_MIN,
+    PAGE_SIZE_TARGET,
     ROOT_ENTRIES_MAX,
     Pair,
     TreeRoot,
@@ -26,14 +27,19 @@ from safelight_vault.format.pages import (
 from safelight_vault.format.place import Place
 
 
+DEEP_VALUE_SIZE = PAGE_SIZE_MIN
+DEEP_ENTRY_SIZE = 8 + 8 + DEEP_VALUE_SIZE
+
+
 @cache
 def boundary_keys(count: int) -> tuple[bytes, ...]:
-    """Keys before which a page may end, in order."""
+    """Keys before which a page ends where entries are as long as those of ``deep_table``."""
     found: list[bytes] = []
     number = 0
     while len(found) < count:
         key = b"%08d" % number
-        if int.from_bytes(hashlib.sha256(key).digest()[:2], "big") & 0x1FF == 0:
+        place = int.from_bytes(hashlib.sha256(key).digest()[:2], "big")
+        if place * PAGE_SIZE_TARGET < DEEP_ENTRY_SIZE << 16:
             found.append(key)
         number += 1
     return tuple(found)
@@ -41,7 +47,8 @@ def boundary_keys(count: int) -> tuple[bytes, ...]:
 
 def deep_table() -> list[Pair]:
     """A table of more pages than a root lists, at little cost: each entry fills its page."""
-    return [(key, key * (PAGE_SIZE_MIN // 8)) for key in boundary_keys(ROOT_ENTRIES_MAX + 100)]
+    keys = boundary_keys(ROOT_ENTRIES_MAX + 100)
+    return [(key, key * (DEEP_VALUE_SIZE // len(key))) for key in keys]
 
 
 PAIRS = st.dictionaries(st.binary(max_size=20), st.binary(max_size=40), max_size=20).map(

@@ -14,7 +14,6 @@ from safelight_vault.format.names import Kind, ObjectName
 from safelight_vault.format.references import (
     ENTRIES_MAX,
     SEGMENTS_MAX,
-    VERSION_ID_MAX,
     Reference,
     Table,
     decode_segment,
@@ -23,6 +22,7 @@ from safelight_vault.format.references import (
     encode_table,
     segments_of,
 )
+from name_strategies import version_ids
 from strictness import (
     outcome,
     require_exact_length,
@@ -34,24 +34,32 @@ from strictness import (
 def pack_reference(number: int) -> Reference:
     digest = hashlib.sha256(b"pack %d" % number).digest()
     name = ObjectName(kind=Kind.PACK, owner=agent_id(), digest=digest)
-    return Reference(name, f"version-{number}", 1000 + number)
+    return Reference(name, f"version-{number}", 1000 + number, fixed_bytes(f"header {number}"))
 
 
-def references_to(*kinds: Kind) -> st.SearchStrategy[Reference]:
+DIGESTS = st.binary(min_size=32, max_size=32)
+
+
+def references_to(
+    *kinds: Kind, header: st.SearchStrategy[bytes] = st.just(b"")
+) -> st.SearchStrategy[Reference]:
     return st.builds(
         Reference,
         st.builds(
             ObjectName,
             kind=st.sampled_from(kinds),
             owner=st.binary(min_size=16, max_size=16),
-            digest=st.binary(min_size=32, max_size=32),
+            digest=DIGESTS,
         ),
-        st.text(max_size=VERSION_ID_MAX // 4),
+        version_ids(),
         st.integers(0, 2**64 - 1),
+        header,
     )
 
 
-REFERENCES = references_to(Kind.PACK, Kind.INDEX, Kind.AGENT, Kind.TABLE)
+REFERENCES = references_to(Kind.INDEX, Kind.AGENT, Kind.TABLE) | references_to(
+    Kind.PACK, header=DIGESTS
+)
 SEGMENTS = references_to(Kind.REFERENCES)
 
 TABLE = Table(
@@ -69,10 +77,8 @@ TABLE = Table(
 )
 
 
-def decode_verified(data: bytes) -> tuple[bytes, Table]:
-    framed, table = decode_table(data)
-    framed.verified_body(signing_key().verifying_key)
-    return framed.vault_id, table
+def decode(data: bytes) -> Table:
+    return decode_table(data, vault_id=VAULT_ID, key=signing_key().verifying_key)
 
 
 # --- Segments --------------------------------------------------------------------------------
@@ -115,6 +121,24 @@ def test_a_reference_to_what_is_no_object_is_refused() -> None:
         decode_segment(data.replace(b"packs/", b"pack%/"), VAULT_ID)
 
 
+@pytest.mark.parametrize("version_id", ["", " ", "a b", "a\n", "\x7f", "\u00e9"])
+def test_a_version_id_that_is_not_printable_ascii_is_refused(version_id: str) -> None:
+    odd = replace(pack_reference(1), version_id=version_id)
+    with pytest.raises(DecodeError, match="not a version id"):
+        decode_segment(encode_segment(VAULT_ID, [odd]), VAULT_ID)
+
+
+def test_only_a_pack_has_a_header_digest() -> None:
+    index = ObjectName(kind=Kind.INDEX, owner=agent_id(), digest=fixed_bytes("index"))
+    plain = Reference(index, "v1", 1, fixed_bytes("ignored"))
+    data = encode_segment(VAULT_ID, [plain])
+    assert decode_segment(data, VAULT_ID) == [replace(plain, header_digest=b"")]
+    pack = pack_reference(1)
+    assert len(encode_segment(VAULT_ID, [pack])) == 34 + 8 + len(str(pack.name)) + 9 + 8 + 32
+    with pytest.raises(ValueError, match="32 bytes"):
+        encode_segment(VAULT_ID, [replace(pack, header_digest=b"")])
+
+
 # --- How references are cut into segments ----------------------------------------------------
 
 
@@ -145,7 +169,7 @@ def test_removing_old_references_changes_one_segment() -> None:
 def test_a_segment_ends_at_the_limit_whatever_the_digests_say() -> None:
     never = bytes(30) + b"\x00\x01"
     name = ObjectName(kind=Kind.PACK, owner=agent_id(), digest=never)
-    references = [Reference(name, str(number), 1) for number in range(ENTRIES_MAX + 1)]
+    references = [Reference(name, str(number), 1, bytes(32)) for number in range(ENTRIES_MAX + 1)]
     assert [len(segment) for segment in segments_of(references)] == [ENTRIES_MAX, 1]
     assert decode_segment(encode_segment(VAULT_ID, references[:ENTRIES_MAX]), VAULT_ID)
 
@@ -165,32 +189,35 @@ def test_a_segment_ends_at_the_limit_whatever_the_digests_say() -> None:
     )
 )
 def test_a_table_is_read_back(table: Table) -> None:
-    assert decode_verified(encode_table(VAULT_ID, table, signing_key())) == (VAULT_ID, table)
+    assert decode(encode_table(VAULT_ID, table, signing_key())) == table
 
 
 def test_a_table_has_exactly_one_length_and_every_flip_is_noticed() -> None:
     data = encode_table(VAULT_ID, TABLE, signing_key())
-    require_exact_length(decode_verified, data)
-    require_tamper_evident(decode_verified, data)
+    require_exact_length(decode, data)
+    require_tamper_evident(decode, data)
 
 
 def test_a_table_whose_segments_are_something_else_is_refused() -> None:
     odd = replace(TABLE, segments=(pack_reference(1),))
     with pytest.raises(DecodeError, match="not a reference segment"):
-        decode_table(encode_table(VAULT_ID, odd, signing_key()))
+        decode(encode_table(VAULT_ID, odd, signing_key()))
 
 
 def test_a_table_signed_by_another_agent_is_refused() -> None:
-    framed, table = decode_table(encode_table(VAULT_ID, TABLE, signing_key("intruder")))
-    assert table == TABLE
     with pytest.raises(CorruptError, match="not trusted"):
-        framed.verified_body(signing_key().verifying_key)
+        decode(encode_table(VAULT_ID, TABLE, signing_key("intruder")))
+
+
+def test_a_table_of_another_vault_is_refused() -> None:
+    with pytest.raises(DecodeError, match="another vault"):
+        decode(encode_table(OTHER_VAULT_ID, TABLE, signing_key()))
 
 
 @given(st.binary(max_size=200))
 def test_authentic_foreign_tables_raise_nothing_but_vault_errors(body: bytes) -> None:
-    outcome(decode_table, encode_signed(Structure.TABLE, VAULT_ID, body, signing_key()))
-    outcome(decode_table, body)
+    outcome(decode, encode_signed(Structure.TABLE, VAULT_ID, body, signing_key()))
+    outcome(decode, body)
 
 
 def test_a_table_of_too_many_segments_is_refused_before_they_are_read() -> None:
@@ -198,7 +225,7 @@ def test_a_table_of_too_many_segments_is_refused_before_they_are_read() -> None:
     frame_size = 30
     body = data[frame_size : frame_size + 56] + (SEGMENTS_MAX + 1).to_bytes(4, "big")
     with pytest.raises(DecodeError, match="exceeds the limit"):
-        decode_table(encode_signed(Structure.TABLE, VAULT_ID, body, signing_key()))
+        decode(encode_signed(Structure.TABLE, VAULT_ID, body, signing_key()))
 
 
 def test_a_table_is_no_segment_and_a_newer_one_is_unsupported() -> None:
@@ -206,4 +233,4 @@ def test_a_table_is_no_segment_and_a_newer_one_is_unsupported() -> None:
     with pytest.raises(DecodeError, match="not of the kind"):
         decode_segment(data, VAULT_ID)
     with pytest.raises(UnsupportedFormatError):
-        decode_table(encode_signed(Structure.TABLE, VAULT_ID, b"", signing_key(), version=2))
+        decode(encode_signed(Structure.TABLE, VAULT_ID, b"", signing_key(), version=2))

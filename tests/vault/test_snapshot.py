@@ -25,12 +25,12 @@ from safelight_vault.errors import (
     UnsupportedFormatError,
     WrongIdentityError,
 )
-from safelight_vault.format.crypto import SealKey
 from safelight_vault.format.envelope import Structure, encode_signed
 from safelight_vault.format.names import SEQUENCE_MAX, Kind, ObjectName
 from safelight_vault.format.pages import TreeRoot
 from safelight_vault.format.place import Place
 from safelight_vault.format.references import Reference
+from safelight_vault.format.run_key import RunKey
 from safelight_vault.format.snapshot import (
     NO_PREDECESSOR,
     ROOT_VERSION,
@@ -38,6 +38,7 @@ from safelight_vault.format.snapshot import (
     SOURCE_NAME_SIZE_MAX,
     RetentionClass,
     Root,
+    RootContext,
     SealedRoot,
     Snapshot,
     SourceKind,
@@ -46,6 +47,7 @@ from safelight_vault.format.snapshot import (
     encode_root,
     encode_snapshot,
 )
+from safelight_vault.format.wire import TIME_US_MAX
 from strictness import (
     REFUSED,
     flips,
@@ -70,6 +72,7 @@ ROOT = Root(
     catalogue=TREE,
     failures=EMPTY,
 )
+CONTEXT = RootContext(agent_id(), SOURCE_ID, 8)
 SNAPSHOT = Snapshot(
     agent_id=agent_id(),
     source_id=SOURCE_ID,
@@ -85,10 +88,10 @@ SNAPSHOT = Snapshot(
         ObjectName(kind=Kind.TABLE, owner=agent_id(), digest=fixed_bytes("table")), "v1", 5000
     ),
     certificate=certificate(),
-    root=encode_root(ROOT, run_key(), BODY_ID),
+    root=encode_root(ROOT, run_key(), BODY_ID, CONTEXT),
 )
 
-TIMES = st.integers(-(2**63), 2**63 - 1)
+TIMES = st.integers(0, TIME_US_MAX)
 COUNTS = st.integers(0, 2**64 - 1)
 DIGESTS = st.binary(min_size=32, max_size=32)
 
@@ -121,7 +124,7 @@ def encode(snapshot: Snapshot, *, signer: str = "agent") -> bytes:
         complete=st.booleans(),
         suspect=st.booleans(),
         checkpoint=st.booleans(),
-    )
+    ).map(lambda snapshot: replace(snapshot, complete=snapshot.complete > snapshot.checkpoint))
 )
 def test_a_snapshot_is_read_back(snapshot: Snapshot) -> None:
     assert decode(encode(snapshot)) == snapshot
@@ -136,7 +139,10 @@ def test_every_flip_in_a_snapshot_is_noticed() -> None:
 
 
 def test_a_snapshot_by_another_agent_than_it_claims_is_refused() -> None:
-    stolen = replace(SNAPSHOT, agent_id=agent_id("intruder"))
+    table = ObjectName(kind=Kind.TABLE, owner=agent_id("intruder"), digest=fixed_bytes("table"))
+    stolen = replace(
+        SNAPSHOT, agent_id=agent_id("intruder"), table=replace(SNAPSHOT.table, name=table)
+    )
     with pytest.raises(CorruptError, match="another agent than it claims"):
         decode(encode(stolen))
     with pytest.raises(CorruptError, match="not trusted"):
@@ -148,7 +154,13 @@ def test_a_snapshot_by_another_agent_than_it_claims_is_refused() -> None:
 
 def test_a_snapshot_whose_agent_nobody_enrolled_is_refused() -> None:
     self_made = certificate("intruder", administrator="intruder")
-    forged = replace(SNAPSHOT, agent_id=agent_id("intruder"), certificate=self_made)
+    table = ObjectName(kind=Kind.TABLE, owner=agent_id("intruder"), digest=fixed_bytes("table"))
+    forged = replace(
+        SNAPSHOT,
+        agent_id=agent_id("intruder"),
+        certificate=self_made,
+        table=replace(SNAPSHOT.table, name=table),
+    )
     with pytest.raises(CorruptError, match="not signed by this vault's administrator"):
         decode(encode(forged, signer="intruder"))
     with pytest.raises(CorruptError):
@@ -209,6 +221,35 @@ def test_the_first_snapshot_of_a_chain_has_no_predecessor() -> None:
             decode(encode(wrong))
 
 
+def test_a_checkpoint_that_claims_to_be_complete_is_refused() -> None:
+    with pytest.raises(DecodeError, match="cannot be complete"):
+        decode(encode(replace(SNAPSHOT, checkpoint=True)))
+    assert decode(encode(replace(SNAPSHOT, checkpoint=True, complete=False))).checkpoint
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ObjectName(kind=Kind.INDEX, owner=agent_id(), digest=bytes(32)),
+        ObjectName(kind=Kind.TABLE, owner=agent_id("intruder"), digest=bytes(32)),
+    ],
+    ids=["kind", "owner"],
+)
+def test_a_table_that_is_none_of_this_agent_is_refused(name: ObjectName) -> None:
+    with pytest.raises(DecodeError, match="not a reference table of its agent"):
+        decode(encode(replace(SNAPSHOT, table=Reference(name, "v1", 5000))))
+
+
+@pytest.mark.parametrize("moment_us", [-1, TIME_US_MAX + 1])
+def test_times_that_no_calendar_has_are_refused(moment_us: int) -> None:
+    for wrong in (
+        replace(SNAPSHOT, created_us=moment_us),
+        replace(SNAPSHOT, retain_until_us=moment_us),
+    ):
+        with pytest.raises(DecodeError, match="years 1970 to 9999"):
+            decode(encode(wrong))
+
+
 # --- The sealed root -------------------------------------------------------------------------
 
 ROOTS = st.builds(
@@ -227,15 +268,20 @@ ROOTS = st.builds(
 )
 
 
+def opened(sealed: SealedRoot, key: RunKey | None = None) -> Root:
+    """The root in the sample's place in its chain, opened with the run's key or another one."""
+    return decode_root(replace(SNAPSHOT, root=sealed), key or run_key())
+
+
 @given(ROOTS)
 def test_a_root_is_read_back(root: Root) -> None:
-    assert decode_root(encode_root(root, run_key(), BODY_ID), run_key()) == root
+    assert opened(encode_root(root, run_key(), BODY_ID, CONTEXT)) == root
 
 
 def test_an_identity_opens_the_root_of_a_decoded_snapshot() -> None:
-    sealed = decode(encode(SNAPSHOT)).root
+    snapshot = decode(encode(SNAPSHOT))
     identities = {identity().recipient.fingerprint: identity()}
-    assert decode_root(sealed, sealed.run_key.open(identities, VAULT_ID)) == ROOT
+    assert decode_root(snapshot, snapshot.root.run_key.open(identities, VAULT_ID)) == ROOT
 
 
 def test_nobody_else_learns_the_name_of_the_source() -> None:
@@ -247,18 +293,33 @@ def test_nobody_else_learns_the_name_of_the_source() -> None:
 
 def test_a_root_opens_under_its_own_run_key_and_id_only() -> None:
     with pytest.raises(CorruptError, match="commitment"):
-        decode_root(SNAPSHOT.root, run_key("other run"))
+        opened(SNAPSHOT.root, run_key("other run"))
     with pytest.raises(CorruptError, match="commitment"):
-        decode_root(replace(SNAPSHOT.root, body_id=bytes(32)), run_key())
+        opened(replace(SNAPSHOT.root, body_id=bytes(32)))
     with pytest.raises(CorruptError, match="commitment"):
-        decode_root(replace(SNAPSHOT.root, commitment=bytes(32)), run_key())
+        opened(replace(SNAPSHOT.root, commitment=bytes(32)))
     with pytest.raises(CorruptError, match="commitment"):
-        decode_root(SNAPSHOT.root, run_key(vault_id=OTHER_VAULT_ID))
+        opened(SNAPSHOT.root, run_key(vault_id=OTHER_VAULT_ID))
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        replace(SNAPSHOT, sequence=9),
+        replace(SNAPSHOT, source_id=bytes(16)),
+        replace(SNAPSHOT, agent_id=agent_id("intruder")),
+    ],
+    ids=["sequence", "source", "agent"],
+)
+def test_a_root_opens_in_its_own_snapshot_only(elsewhere: Snapshot) -> None:
+    """Else an agent could present an old state of its source as a new one, or as another's."""
+    with pytest.raises(CorruptError, match="seal is broken"):
+        decode_root(elsewhere, run_key())
 
 
 def test_every_flip_and_cut_in_a_sealed_root_is_noticed() -> None:
     def open_sealed(sealed: bytes) -> Root:
-        return decode_root(replace(SNAPSHOT.root, sealed=sealed), run_key())
+        return opened(replace(SNAPSHOT.root, sealed=sealed))
 
     require_exact_length(open_sealed, SNAPSHOT.root.sealed)
     for position, changed in flips(SNAPSHOT.root.sealed, every=1):
@@ -267,47 +328,45 @@ def test_every_flip_and_cut_in_a_sealed_root_is_noticed() -> None:
 
 def sealed_by_hand(plain: bytes) -> SealedRoot:
     """An authentic root of any content, as a faulty agent might have sealed it."""
-    label = b"safelight/snapshot-root/v1"
-    key, commitment = run_key().object_key(BODY_ID, label)
-    assert isinstance(key, SealKey)
+    key, commitment = run_key().object_key(BODY_ID, b"safelight/snapshot-root/v1")
     return SealedRoot(
         body_id=BODY_ID,
         commitment=commitment,
         run_key=run_key().sealed,
         version=ROOT_VERSION,
-        sealed=key.seal(0, plain, label + VAULT_ID),
+        sealed=key.seal(0, plain, CONTEXT.bound(VAULT_ID)),
     )
 
 
 @given(st.binary(max_size=150))
 def test_authentic_foreign_roots_raise_nothing_but_vault_errors(plain: bytes) -> None:
-    outcome(lambda data: decode_root(sealed_by_hand(data), run_key()), plain)
+    outcome(lambda data: opened(sealed_by_hand(data)), plain)
 
 
 def test_authentic_roots_have_exactly_one_length() -> None:
     key, _ = run_key().object_key(BODY_ID, b"safelight/snapshot-root/v1")
-    plain = key.open(0, SNAPSHOT.root.sealed, b"safelight/snapshot-root/v1" + VAULT_ID)
-    require_exact_length(lambda data: decode_root(sealed_by_hand(data), run_key()), plain)
+    plain = key.open(0, SNAPSHOT.root.sealed, CONTEXT.bound(VAULT_ID))
+    require_exact_length(lambda data: opened(sealed_by_hand(data)), plain)
 
 
 def test_a_newer_root_is_unsupported_and_version_zero_is_damage() -> None:
     with pytest.raises(UnsupportedFormatError, match="version 2 is too new"):
-        decode_root(replace(SNAPSHOT.root, version=2), run_key())
+        opened(replace(SNAPSHOT.root, version=2))
     with pytest.raises(DecodeError, match="version 0"):
-        decode_root(replace(SNAPSHOT.root, version=0), run_key())
+        opened(replace(SNAPSHOT.root, version=0))
 
 
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "../etc", "/etc", "a/b", "a\x00b", "a b", "A", "-a", "a\n", "\u00e9"]
 )
 def test_a_source_name_that_is_no_plain_directory_name_is_refused(name: str) -> None:
-    sealed = encode_root(replace(ROOT, source_name=name), run_key(), BODY_ID)
+    sealed = encode_root(replace(ROOT, source_name=name), run_key(), BODY_ID, CONTEXT)
     with pytest.raises(DecodeError, match="source's name"):
-        decode_root(sealed, run_key())
+        opened(sealed)
 
 
 def test_a_source_name_above_the_limit_is_refused() -> None:
     with pytest.raises(ValueError, match="at most 63 bytes"):
-        encode_root(replace(ROOT, source_name="x" * 64), run_key(), BODY_ID)
+        encode_root(replace(ROOT, source_name="x" * 64), run_key(), BODY_ID, CONTEXT)
     with pytest.raises(DecodeError, match="exceeds the limit"):
-        decode_root(sealed_by_hand((SOURCE_NAME_SIZE_MAX + 1).to_bytes(4, "big")), run_key())
+        opened(sealed_by_hand((SOURCE_NAME_SIZE_MAX + 1).to_bytes(4, "big")))

@@ -3,10 +3,6 @@
 import base64
 import hashlib
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,27 +21,22 @@ from safelight_vault.store import LockMode
 from safelight_vault.store import s3_ranges as ranges
 from safelight_vault.store.backoff import Backoff
 from safelight_vault.store.facts import UNKNOWN_FACTS
-from safelight_vault.store.s3 import CLOCK_AGE_SECONDS_MAX, S3Store
-from safelight_vault.store.s3_settings import S3Settings, require_safe_endpoint
+from safelight_vault.store.s3 import S3Store
+from safelight_vault.store.s3_settings import S3Settings
+from scripted_s3 import (
+    BODY,
+    SHA256,
+    UNTIL,
+    Monotonic,
+    make_store,
+    part,
+    put,
+    stored,
+)
 from scripted_server import Answer, ScriptedServer, s3_error, scripted_server
-
-BODY = b"0123456789"
-SHA256 = hashlib.sha256(BODY).digest()
-UNTIL = datetime(2036, 11, 24, tzinfo=UTC)
-DATE = datetime(2026, 11, 24, 5, 6, 7, tzinfo=UTC)
-
 
 Asked = tuple[int, int | None]
 """Offset and length of a get."""
-
-
-class Monotonic:
-    """A clock that a test moves."""
-
-    seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 @pytest.fixture(scope="module")
@@ -60,28 +51,6 @@ def peer(server: ScriptedServer) -> Iterator[ScriptedServer]:
     server.requests.clear()
     yield server
     assert not server.answers, "an answer was never asked for"
-
-
-def make_store(server: ScriptedServer, monotonic: Monotonic) -> S3Store:
-    settings = S3Settings(
-        bucket="bucket",
-        prefix="v",
-        endpoint_url=server.url,
-        allow_plaintext_loopback=True,
-        connect_timeout_seconds=0.5,
-        read_timeout_seconds=0.5,
-    )
-    backoff = Backoff(
-        attempts=3,
-        base_seconds=0.0,
-        cap_seconds=0.0,
-        sleep=lambda seconds: None,
-        uniform=lambda low, high: low,
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "key")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        return S3Store(settings, page_backoff=backoff, monotonic=monotonic)
 
 
 @pytest.fixture(scope="module")
@@ -99,18 +68,6 @@ def monotonic() -> Monotonic:
 def new_store(peer: ScriptedServer, monotonic: Monotonic) -> S3Store:
     """One that has asked nothing yet, for what a store remembers."""
     return make_store(peer, monotonic)
-
-
-def put(store: S3Store) -> str:
-    return store.put("packs/a", [BODY[:4], BODY[4:]], sha256=SHA256, retain_until=UNTIL)
-
-
-def stored(version_id: str = "v1") -> Answer:
-    return Answer(headers={"x-amz-version-id": version_id})
-
-
-def part(content_range: str, body: bytes, **more: Any) -> Answer:
-    return Answer(status=206, headers={"content-range": content_range}, body=body, **more)
 
 
 def test_a_put_says_everything_in_one_request(peer: ScriptedServer, store: S3Store) -> None:
@@ -323,107 +280,6 @@ def test_no_redirect_is_followed_to_another_host(
         assert all("/bucket/v" in r.path or "?versions" in r.path for r in peer.requests)
 
 
-def listing(*entries: str, more: str = "<IsTruncated>false</IsTruncated>") -> Answer:
-    xml = f"<?xml version='1.0'?><ListVersionsResult>{more}{''.join(entries)}</ListVersionsResult>"
-    return Answer(body=xml.encode(), headers={"content-type": "application/xml"})
-
-
-def line(key: str, version_id: str = "v1") -> str:
-    return (
-        f"<Version><Key>{key}</Key><VersionId>{version_id}</VersionId><IsLatest>true</IsLatest>"
-        "<LastModified>2026-11-24T05:06:07.000Z</LastModified><Size>10</Size></Version>"
-    )
-
-
-def more(key: str) -> str:
-    return f"<IsTruncated>true</IsTruncated><NextKeyMarker>{key}</NextKeyMarker>"
-
-
-def test_a_page_that_fails_is_asked_for_again_and_no_other(
-    peer: ScriptedServer, store: S3Store
-) -> None:
-    peer.answers += [
-        listing(line("v/a"), more=more("v/a")),
-        Answer(status=503),
-        Answer(status=500),
-        listing(line("v/b")),
-    ]
-    assert [version.name for version in store.list_versions("")] == ["a", "b"]
-    assert ["key-marker=v%2Fa" in request.path for request in peer.requests] == [
-        False,
-        True,
-        True,
-        True,
-    ]
-
-
-def test_a_page_that_keeps_failing_ends_the_listing_with_an_error(
-    peer: ScriptedServer, store: S3Store
-) -> None:
-    peer.answers += [listing(line("v/a"), more=more("v/a")), *[Answer(status=503)] * 3]
-    with pytest.raises(StoreUnreachableError):
-        list(store.list_versions(""))
-
-
-@pytest.mark.parametrize(
-    "second",
-    [
-        listing(line("v/b"), more=more("v/a")),
-        listing(line("v/b"), more="<IsTruncated>true</IsTruncated>"),
-        listing(line("elsewhere/b")),
-        Answer(body=b"<ListVersionsResult><IsTruncated>true</Is"),
-    ],
-)
-def test_a_listing_never_loops_nor_ends_early_in_silence(
-    peer: ScriptedServer, store: S3Store, second: Answer
-) -> None:
-    is_unreadable = b"</Is" in second.body[-5:]
-    peer.answers += [
-        listing(line("v/a"), more=more("v/a")),
-        *[second] * (3 if is_unreadable else 1),
-    ]
-    with pytest.raises(StoreUnreachableError):
-        list(store.list_versions(""))
-
-
-def dated(date: datetime, **more_headers: str) -> Answer:
-    return Answer(headers={"date": format_datetime(date, usegmt=True), **more_headers})
-
-
-def test_the_clock_is_the_latest_answers_date_and_moves_on_by_itself(
-    peer: ScriptedServer, new_store: S3Store, monotonic: Monotonic
-) -> None:
-    peer.answers.append(dated(DATE, **{"x-amz-version-id": "v1"}))
-    put(new_store)
-    monotonic.seconds += 20
-    assert new_store.now() == DATE + timedelta(seconds=20)
-    assert len(peer.requests) == 1
-
-
-def test_an_old_reading_of_the_clock_is_replaced_by_asking(
-    peer: ScriptedServer, new_store: S3Store, monotonic: Monotonic
-) -> None:
-    later = DATE + timedelta(hours=1)
-    peer.answers += [dated(DATE), dated(later)]
-    assert new_store.now() == DATE
-    monotonic.seconds += CLOCK_AGE_SECONDS_MAX + 1
-    assert new_store.now() == later
-    assert [request.method for request in peer.requests] == ["HEAD", "HEAD"]
-
-
-def test_a_refusal_tells_the_time_too(peer: ScriptedServer, new_store: S3Store) -> None:
-    denied = s3_error(403, "AccessDenied", date=format_datetime(DATE, usegmt=True))
-    peer.answers.append(denied)
-    assert new_store.now() == DATE
-
-
-def test_a_store_that_tells_no_time_is_no_clock(peer: ScriptedServer, new_store: S3Store) -> None:
-    peer.answers += [Answer(), Answer(headers={"date": "soon"})]
-    for _ in range(2):
-        with pytest.raises(StoreUnreachableError, match="no date"):
-            new_store.now()
-
-
 def test_settings_that_may_not_be_read_are_unknown(peer: ScriptedServer, store: S3Store) -> None:
     peer.answers += [s3_error(403, "AccessDenied"), s3_error(501, "NotImplemented")]
     assert store.bucket_facts() == UNKNOWN_FACTS
@@ -433,62 +289,6 @@ def test_wrong_credentials_are_no_unknown_settings(peer: ScriptedServer, store: 
     peer.answers.append(s3_error(403, "InvalidAccessKeyId"))
     with pytest.raises(AccessDeniedError):
         store.bucket_facts()
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"bucket": ""},
-        {"bucket": "a/b"},
-        {"bucket": "-a"},
-        {"prefix": "/a"},
-        {"prefix": "a//b"},
-        {"prefix": "a/../b"},
-        {"prefix": "a b"},
-        {"prefix": "a" * 600},
-        {"mode": LockMode.NONE},
-        {"mode": LockMode.EMULATED},
-        {"ca_bundle": Path("/no/such/file.pem")},
-        {"connect_timeout_seconds": 0.0},
-        {"read_timeout_seconds": -1.0},
-    ],
-)
-def test_settings_that_cannot_work_are_refused_at_once(changes: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError):
-        S3Settings(**{"bucket": "bucket", **changes})
-
-
-@pytest.mark.parametrize(
-    ("url", "allowed", "is_safe"),
-    [
-        ("https://s3.eu-central-1.amazonaws.com", False, True),
-        ("https://10.0.0.1:9000", False, True),
-        ("http://127.0.0.1:8333", True, True),
-        ("http://127.0.0.1:8333", False, False),
-        ("http://localhost:8333", True, True),
-        ("http://[::1]:8333", True, True),
-        ("http://127.0.0.1.example.org", True, False),
-        ("http://localhost.example.org", True, False),
-        ("http://10.0.0.1:9000", True, False),
-        ("http://0.0.0.0:9000", True, False),
-        ("ftp://127.0.0.1", True, False),
-        ("127.0.0.1:8333", True, False),
-    ],
-)
-def test_only_tls_is_safe_but_on_this_machine_if_allowed(
-    url: str, allowed: bool, is_safe: bool
-) -> None:
-    if is_safe:
-        require_safe_endpoint(url, allow_plaintext_loopback=allowed)
-        return
-    with pytest.raises(ConfigurationError):
-        require_safe_endpoint(url, allow_plaintext_loopback=allowed)
-
-
-def test_an_endpoint_with_a_password_is_refused_and_not_shown() -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        require_safe_endpoint("https://user:hunter2@host", allow_plaintext_loopback=False)
-    assert "hunter2" not in caught.value.message
 
 
 @pytest.mark.parametrize("url", ["not a url", "https://", "https://bad host"])

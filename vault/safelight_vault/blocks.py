@@ -39,7 +39,7 @@ from safelight_vault.format.run_key import RunKey, SealedRunKey
 from safelight_vault.objects import OnTamper, read_object
 from safelight_vault.store import Store, Version
 
-RANGE_SIZE_MAX = 16 << 20
+RANGE_SIZE_MAX = 8 << 20
 """Longest range asked for at once, unless a single block is longer."""
 GAP_SIZE_MAX = 256 << 10
 """A gap up to this is read over: cheaper than another request."""

@@ -15,7 +15,7 @@ from safelight_vault.format.envelope import (
     encode_signed,
 )
 from safelight_vault.format.names import DIGEST_SIZE
-from safelight_vault.format.pack import Directory, decode_directory, encode_directory
+from safelight_vault.format.pack import Directory, decode_directory
 from safelight_vault.format.references import VERSION_ID_MAX, read_version_id
 from safelight_vault.format.wire import Reader, Writer
 
@@ -33,7 +33,12 @@ class IndexedPack:
     header_digest: bytes
     version_id: str
     size_bytes: int
-    directory: Directory
+    encoded_directory: bytes
+
+    @property
+    def directory(self) -> Directory:
+        """What the pack holds, decoded."""
+        return decode_directory(self.encoded_directory)
 
 
 def encode_index(
@@ -52,7 +57,7 @@ def encode_index(
         writer.fixed(pack.header_digest, DIGEST_SIZE)
         writer.text(pack.version_id, VERSION_ID_MAX)
         writer.u64(pack.size_bytes)
-        writer.var(encode_directory(pack.directory), BODY_SIZE_MAX)
+        writer.var(pack.encoded_directory, BODY_SIZE_MAX)
     key = SealKey(derive(index_key, salt=segment_id, label=_LABEL))
     body = segment_id + key.seal(0, writer.finish(), _LABEL + vault_id)
     return encode_signed(Structure.INDEX, vault_id, body, signer)
@@ -74,9 +79,11 @@ def decode_index(
             header_digest=reader.fixed(DIGEST_SIZE),
             version_id=read_version_id(reader),
             size_bytes=reader.u64(),
-            directory=decode_directory(reader.var(BODY_SIZE_MAX)),
+            encoded_directory=reader.var(BODY_SIZE_MAX),
         )
         for _ in range(reader.count(PACKS_MAX))
     ]
     reader.end()
+    for pack in packs:
+        decode_directory(pack.encoded_directory)
     return packs

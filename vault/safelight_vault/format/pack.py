@@ -47,7 +47,8 @@ DIRECTORY_SIZE_MAX = 128 << 20
 _PACK_LABEL = b"safelight/pack/v1"
 _BLOCK_LABEL = b"safelight/block/v1\x00"
 _DIRECTORY_LABEL = b"safelight/directory/v1"
-_FOOTER_SIZE = 4
+FOOTER_SIZE = 4
+"""Bytes of the directory's length, which end a pack."""
 
 
 class Stream(IntEnum):
@@ -104,21 +105,38 @@ class Directory:
             block_offset += block.sealed_length
 
 
+def _write_directory_head(  # noqa: PLR0917 - the fields in their order
+    writer: Writer, pack_id: bytes, source_id: bytes, stream: Stream, epoch: int, offset: int
+) -> None:
+    writer.fixed(pack_id, PACK_ID_SIZE)
+    writer.fixed(source_id, ID_SIZE)
+    writer.u8(stream)
+    writer.u32(epoch)
+    writer.u32(offset)
+
+
+def _write_block(writer: Writer, block: BlockRecord) -> None:
+    writer.u32(block.sealed_length)
+    writer.u32(len(block.chunks))
+    for chunk in block.chunks:
+        writer.fixed(chunk.chunk_id, CHUNK_ID_SIZE)
+        writer.u32(chunk.length)
+
+
 def encode_directory(directory: Directory) -> bytes:
     """The plaintext of a directory."""
     writer = Writer()
-    writer.fixed(directory.pack_id, PACK_ID_SIZE)
-    writer.fixed(directory.source_id, ID_SIZE)
-    writer.u8(directory.stream)
-    writer.u32(directory.epoch)
-    writer.u32(directory.blocks_offset)
+    _write_directory_head(
+        writer,
+        directory.pack_id,
+        directory.source_id,
+        directory.stream,
+        directory.epoch,
+        directory.blocks_offset,
+    )
     writer.u32(len(directory.blocks))
     for block in directory.blocks:
-        writer.u32(block.sealed_length)
-        writer.u32(len(block.chunks))
-        for chunk in block.chunks:
-            writer.fixed(chunk.chunk_id, CHUNK_ID_SIZE)
-            writer.u32(chunk.length)
+        _write_block(writer, block)
     return writer.finish()
 
 
@@ -229,7 +247,12 @@ class FinishedPack:
     digest: bytes
     header_digest: bytes
     size_bytes: int
-    directory: Directory
+    encoded_directory: bytes
+
+    @property
+    def directory(self) -> Directory:
+        """What the pack holds, decoded."""
+        return decode_directory(self.encoded_directory)
 
 
 class PackBuilder:
@@ -256,10 +279,11 @@ class PackBuilder:
         self._header = encode_pack_header(
             self._vault_id, pack_id, agent_id, commitment, run_key.sealed
         )
-        self._source_id = source_id
-        self._stream = stream
-        self._epoch = epoch
-        self._records: list[BlockRecord] = []
+        self._directory = Writer()
+        _write_directory_head(self._directory, pack_id, source_id, stream, epoch, len(self._header))
+        # The records of a pack of headers are many: they are kept encoded, not as objects.
+        self._records = Writer()
+        self.block_count = 0
         self._write_out = write
         self._digest = hashlib.sha256()
         self._finished = False
@@ -273,7 +297,7 @@ class PackBuilder:
 
     def add_block(self, frame: bytes, chunks: Sequence[ChunkRecord]) -> tuple[int, int, int]:
         """Seal one framed block; gives its number, its offset in the pack and its sealed length."""
-        number = len(self._records)
+        number = self.block_count
         if self._finished or number == BLOCKS_MAX:
             raise ValueError("the pack takes no further block")
         context = _block_context(self._vault_id, self.pack_id, number)
@@ -281,13 +305,14 @@ class PackBuilder:
         if self._key.open(number, sealed, context) != frame:
             raise CorruptError("a block did not open to what was sealed: check this host's memory")
         offset = self.size_bytes
-        self._records.append(BlockRecord(len(sealed), tuple(chunks)))
+        _write_block(self._records, BlockRecord(len(sealed), tuple(chunks)))
+        self.block_count += 1
         self._write(sealed)
         return number, offset, len(sealed)
 
     @property
-    def block_count(self) -> int:
-        """Blocks so far."""
+    def directory_size(self) -> int:
+        """Bytes of the directory so far."""
         return len(self._records)
 
     def finish(
@@ -297,29 +322,23 @@ class PackBuilder:
         if self._finished:
             raise ValueError("the pack is finished")
         self._finished = True
-        directory = Directory(
-            pack_id=self.pack_id,
-            source_id=self._source_id,
-            stream=self._stream,
-            epoch=self._epoch,
-            blocks_offset=len(self._header),
-            blocks=tuple(self._records),
-        )
+        self._directory.u32(self.block_count)
+        directory = self._directory.finish() + self._records.finish()
         key = _directory_key(index_key, self.pack_id)
-        sealed = key.seal(0, encode_directory(directory), _DIRECTORY_LABEL + self._vault_id)
+        sealed = key.seal(0, directory, _DIRECTORY_LABEL + self._vault_id)
         fingerprint = signer.verifying_key.fingerprint
-        tail_size = len(sealed) + FINGERPRINT_SIZE + SIGNATURE_SIZE + _FOOTER_SIZE
+        tail_size = len(sealed) + FINGERPRINT_SIZE + SIGNATURE_SIZE + FOOTER_SIZE
         content = self.size_bytes + tail_size
         if padme(content) > PACK_SIZE_MAX or len(sealed) > DIRECTORY_SIZE_MAX:
             raise ValueError("the pack exceeds the limits of the format")
         self._write(random_bytes(padme(content) - content))
         signature = signer.sign(sealed + fingerprint + self._digest.digest())
-        self._write(sealed + fingerprint + signature + len(sealed).to_bytes(_FOOTER_SIZE, "big"))
+        self._write(sealed + fingerprint + signature + len(sealed).to_bytes(FOOTER_SIZE, "big"))
         return FinishedPack(
             digest=self._digest.digest(),
             header_digest=header_digest(self._header),
             size_bytes=self.size_bytes,
-            directory=directory,
+            encoded_directory=directory,
         )
 
 
@@ -335,26 +354,50 @@ def _directory_key(index_key: bytes, pack_id: bytes) -> SealKey:
     return SealKey(derive(index_key, salt=pack_id, label=_DIRECTORY_LABEL))
 
 
+def directory_offset(size_bytes: int, footer: bytes) -> int:
+    """Where the directory of a pack begins, from the pack's size and its last 4 bytes."""
+    sealed_length = int.from_bytes(footer, "big")
+    offset = size_bytes - sealed_length - FINGERPRINT_SIZE - SIGNATURE_SIZE - FOOTER_SIZE
+    if not TAG_SIZE < sealed_length <= DIRECTORY_SIZE_MAX or offset <= 0:
+        raise DecodeError("pack directory: its length does not fit the pack")
+    return offset
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryTail:
+    """The end of a pack, from its directory on: to be opened first, and believed once verified."""
+
+    header: PackHeader
+    offset: int
+    tail: bytes = field(repr=False)
+
+    def unverified(self, index_key: bytes) -> Directory:
+        """The directory, opened with the index key; its signature is *not* yet verified."""
+        sealed = self.tail[: -(FINGERPRINT_SIZE + SIGNATURE_SIZE + FOOTER_SIZE)]
+        sealer = _directory_key(index_key, self.header.pack_id)
+        plain = sealer.open(0, sealed, _DIRECTORY_LABEL + self.header.vault_id)
+        directory = decode_directory(plain)
+        begin = self.header.size_bytes
+        if directory.pack_id != self.header.pack_id or directory.blocks_offset != begin:
+            raise CorruptError("pack directory: it describes another pack")
+        if begin + sum(block.sealed_length for block in directory.blocks) > self.offset:
+            raise CorruptError("pack directory: its blocks do not fit the pack")
+        return directory
+
+    def verify(self, key: VerifyingKey, prefix_digest: bytes) -> None:
+        """Prove signer and signatures; ``prefix_digest`` is the SHA-256 of all before the tail."""
+        signature_at = len(self.tail) - SIGNATURE_SIZE - FOOTER_SIZE
+        signed = self.tail[:signature_at]
+        is_agent = self.header.agent_id == key.fingerprint[:ID_SIZE]
+        if signed[-FINGERPRINT_SIZE:] != key.fingerprint or not is_agent:
+            raise CorruptError("pack directory: signed by another key than the expected agent's")
+        key.verify(signed + prefix_digest, self.tail[signature_at:-FOOTER_SIZE])
+
+
 def open_directory(pack: bytes, *, index_key: bytes, key: VerifyingKey) -> Directory:
     """The directory of a whole pack, its signature verified over all of the pack's bytes."""
     header = decode_pack_header(pack)
-    sealed_length = int.from_bytes(pack[-_FOOTER_SIZE:], "big")
-    tail_size = sealed_length + FINGERPRINT_SIZE + SIGNATURE_SIZE + _FOOTER_SIZE
-    start = len(pack) - tail_size
-    if not TAG_SIZE < sealed_length <= DIRECTORY_SIZE_MAX or start < header.size_bytes:
-        raise DecodeError("pack directory: its length does not fit the pack")
-    signer_at = start + sealed_length
-    signature_at = signer_at + FINGERPRINT_SIZE
-    signer = pack[signer_at:signature_at]
-    if signer != key.fingerprint or header.agent_id != key.fingerprint[:ID_SIZE]:
-        raise CorruptError("pack directory: signed by another key than the expected agent's")
-    prefix = hashlib.sha256(memoryview(pack)[:start]).digest()
-    key.verify(pack[start:signature_at] + prefix, pack[signature_at:-_FOOTER_SIZE])
-    sealer = _directory_key(index_key, header.pack_id)
-    plain = sealer.open(0, pack[start:signer_at], _DIRECTORY_LABEL + header.vault_id)
-    directory = decode_directory(plain)
-    if directory.pack_id != header.pack_id or directory.blocks_offset != header.size_bytes:
-        raise CorruptError("pack directory: it describes another pack")
-    if header.size_bytes + sum(block.sealed_length for block in directory.blocks) > start:
-        raise CorruptError("pack directory: its blocks do not fit the pack")
-    return directory
+    offset = directory_offset(len(pack), pack[-FOOTER_SIZE:])
+    tail = DirectoryTail(header, offset, pack[offset:])
+    tail.verify(key, hashlib.sha256(memoryview(pack)[:offset]).digest())
+    return tail.unverified(index_key)

@@ -68,6 +68,9 @@ class Writer:
         """UTF-8 text as a ``var`` field."""
         self.var(value.encode("utf-8"), maximum)
 
+    def __len__(self) -> int:
+        return len(self._parts)
+
     def finish(self) -> bytes:
         """All that was written."""
         return bytes(self._parts)
