@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import ceil
 
 MODULUS_MIN = 101
-"""A rotation is spread over the archive at least this finely."""
+"""A rotation is spread over the archive at least this finely, and no usual step divides it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,32 +32,44 @@ class SamplePolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
-    """The files whose ordinal modulo ``modulus`` lies in the window of ``width`` from ``start``."""
+    """A window of ``width`` positions from ``start`` on a ring of ``modulus`` positions.
+
+    The file with an ordinal (from 0) stands at position ``ordinal * multiplier // divisor``.
+    """
 
     modulus: int
     start: int
     width: int
+    multiplier: int = 1
+    divisor: int = 1
 
     def includes(self, ordinal: int) -> bool:
-        """Whether the file with this ordinal (from 0) is meant."""
-        return (ordinal - self.start) % self.modulus < self.width
+        """Whether the file with this ordinal is meant."""
+        position = ordinal * self.multiplier // self.divisor
+        return (position - self.start) % self.modulus < self.width
+
+
+EVERY_FILE = Rotation(modulus=1, start=0, width=1)
 
 
 def rotation_of(total_files: int, wanted_files: int, rotation: int) -> Rotation:
-    """The window that this rotation has come to.
+    """The window that this rotation has come to; every file if no fewer are wanted.
 
-    The modulus is prime: with a composite one a weekly drill, whose rotation goes up by seven, could
-    meet the same few windows for ever.
+    The ring has a prime number of positions: with a composite one a weekly drill, whose rotation
+    goes up by seven, could meet the same few windows for ever. Few files are spread over the ring.
     """
     if wanted_files >= total_files:
-        return Rotation(modulus=1, start=0, width=1)
-    stride = ceil(total_files / max(1, wanted_files))
-    modulus = min(_prime_from(max(stride, min(MODULUS_MIN, total_files))), total_files)
-    if modulus < MODULUS_MIN:
-        # So few files that a prime would leave windows empty: count them one by one.
-        modulus = total_files
+        return EVERY_FILE
+    modulus = _prime_from(max(MODULUS_MIN, ceil(total_files / max(1, wanted_files))))
     width = max(1, modulus * wanted_files // total_files)
-    return Rotation(modulus=modulus, start=rotation * width % modulus, width=width)
+    sparse = total_files < modulus
+    return Rotation(
+        modulus=modulus,
+        start=rotation * width % modulus,
+        width=width,
+        multiplier=modulus if sparse else 1,
+        divisor=total_files if sparse else 1,
+    )
 
 
 def _prime_from(number: int) -> int:
