@@ -257,6 +257,7 @@ class SourceRun:
                 yield
         finally:
             self._uploader.close()
+            self._packer.close()
 
     def step(self) -> None:
         """Called between files: notices a stop, commits rows, publishes a checkpoint when due."""

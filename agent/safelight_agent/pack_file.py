@@ -7,6 +7,7 @@ is gone with the process, and it holds sealed bytes only.
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self, overload
@@ -65,7 +66,13 @@ class PackFile(Sequence[bytes]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        self.close()
+
+    def close(self) -> None:
+        """Give the file's space back; once is enough."""
+        # What was not flushed is not wanted any more, and a full disk could not take it.
+        with suppress(OSError):
+            self._file.close()
 
 
 def _spool_failed(error: OSError) -> IncompleteError:

@@ -178,3 +178,9 @@ class Packer:
         for of in self._streams.values():
             self._finish_pack(of)
         self._uploader.drain()
+
+    def close(self) -> None:
+        """Drop the packs that were not finished."""
+        for of in self._streams.values():
+            if of.file is not None:
+                of.file.close()

@@ -39,6 +39,15 @@ class WriterKeys:
         return agent_id_of(self.signing_key.verifying_key)
 
 
+@dataclass(frozen=True, slots=True)
+class _Put:
+    """A pack under way, and the file it is read from."""
+
+    row: int
+    file: PackFile
+    outcome: Future[tuple[FinishedPack, Reference]]
+
+
 class Uploader:
     """Puts the packs of one run; used by the thread that owns the state."""
 
@@ -61,23 +70,23 @@ class Uploader:
         self._random_bytes = random_bytes
         self._workers = workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="upload")
-        self._under_way: deque[tuple[int, Future[tuple[FinishedPack, Reference]]]] = deque()
+        self._under_way: deque[_Put] = deque()
         self._to_index: list[tuple[int, IndexedPack]] = []
         self.bytes_stored = 0
 
     def submit(self, pack: PackBuilder, file: PackFile, row: int) -> None:
         """Finish and put a pack in the background; waits while too many are under way."""
-        self._under_way.append((row, self._pool.submit(self._put, pack, file)))
+        self._under_way.append(_Put(row, file, self._pool.submit(self._put, pack, file)))
         while self._under_way and (
-            self._under_way[0][1].done() or len(self._under_way) > self._workers
+            self._under_way[0].outcome.done() or len(self._under_way) > self._workers
         ):
             self._collect()
 
     def _put(self, builder: PackBuilder, file: PackFile) -> tuple[FinishedPack, Reference]:
-        pack = builder.finish(self._keys.index_key, self._keys.signing_key, self._random_bytes)
-        self._limit.take(pack.size_bytes)
-        name = ObjectName(kind=Kind.PACK, owner=self._keys.agent_id, digest=pack.digest)
         with file:
+            pack = builder.finish(self._keys.index_key, self._keys.signing_key, self._random_bytes)
+            self._limit.take(pack.size_bytes)
+            name = ObjectName(kind=Kind.PACK, owner=self._keys.agent_id, digest=pack.digest)
             reference = put_object(
                 self._store,
                 name,
@@ -88,8 +97,9 @@ class Uploader:
         return pack, reference
 
     def _collect(self) -> None:
-        row, future = self._under_way.popleft()
-        pack, reference = future.result()
+        put = self._under_way.popleft()
+        row = put.row
+        pack, reference = put.outcome.result()
         self.bytes_stored += pack.size_bytes
         with self._state.transaction():
             self._state.pack_uploaded(
@@ -148,3 +158,5 @@ class Uploader:
     def close(self) -> None:
         """Stop without waiting for what is not begun."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        for put in self._under_way:
+            put.file.close()

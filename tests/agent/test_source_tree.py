@@ -2,90 +2,26 @@
 
 import os
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safelight_agent.source import Found, Scanned, Skipped, SourceVanishedError, Unreadable
-from safelight_agent.source.metadata import look_again
+from safelight_agent.source import Found, Skipped, SourceVanishedError, Unreadable
 from safelight_agent.source.tree import OPEN_DIRECTORIES_MAX, TreeOptions, TreeSource
 from safelight_vault.format.manifest import PATH_LENGTH_MAX, XATTRS_MAX, EntryKind
-
-
-def scan(root: Path, options: TreeOptions | None = None) -> list[Scanned]:
-    return list(TreeSource(root, options).scan())
-
-
-def scanned(root: Path, options: TreeOptions | None = None) -> dict[bytes, Scanned]:
-    seen = scan(root, options)
-    by_path = {item.path: item for item in seen}
-    assert len(by_path) == len(seen), "a path came twice"
-    return by_path
-
-
-def paths(root: Path, options: TreeOptions | None = None) -> list[bytes]:
-    return [item.path for item in scan(root, options)]
-
-
-def found(root: Path, path: bytes, options: TreeOptions | None = None) -> Found:
-    item = scanned(root, options)[path]
-    assert isinstance(item, Found)
-    return item
-
-
-def component_order(path: bytes) -> list[bytes]:
-    return path.split(b"/") if path else []
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """Without root's right to read everything."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-@pytest.fixture
-def open_path() -> Iterator[Path]:
-    """A directory that another user can reach (pytest's own belong to one user only)."""
-    with TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
-
-
-@contextmanager
-def deep_tree(depth: int, name: bytes) -> Iterator[Path]:
-    """A chain of directories with a file in the last and one beside each step."""
-    root = Path(mkdtemp())
-    here = os.open(root, os.O_RDONLY)
-    try:
-        for _ in range(depth):
-            os.mkdir(name, dir_fd=here)
-            os.close(os.open(b"zz", os.O_CREAT | os.O_WRONLY, dir_fd=here))
-            below = os.open(name, os.O_RDONLY, dir_fd=here)
-            os.close(here)
-            here = below
-        os.close(os.open(b"last", os.O_CREAT | os.O_WRONLY, dir_fd=here))
-        yield root
-    finally:
-        os.close(here)
-        subprocess.run(["rm", "-rf", root], check=True)  # copes with any depth
+from tree_scans import (
+    component_order,
+    deep_tree,
+    found,
+    open_descriptors,
+    paths,
+    scan,
+    scanned,
+    unprivileged,
+)
 
 
 def test_files_directories_and_links_are_described(tmp_path: Path) -> None:
@@ -351,125 +287,3 @@ def test_includes_take_their_files_and_the_directories_that_lead_there(tmp_path:
     assert paths(tmp_path, TreeOptions(include=("/2024/**/*.dcm",))) == [
         b"", b"2024", b"2024/a.dcm", b"2024/sub", b"2024/sub/b.dcm",
     ]  # fmt: skip
-
-
-def test_a_file_that_vanishes_during_the_scan_is_skipped(tmp_path: Path) -> None:
-    (tmp_path / "a").touch()
-    (tmp_path / "b").touch()
-    walk = TreeSource(tmp_path).scan()
-    assert next(walk).path == b""  # the root has been listed
-    (tmp_path / "b").unlink()
-    assert [type(item) for item in walk] == [Found, Skipped]
-
-
-def test_a_directory_swapped_for_a_link_is_not_followed(tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
-    (tree / "b").mkdir(parents=True)
-    (tree / "b" / "image").touch()
-    (tmp_path / "outside").mkdir()
-    (tmp_path / "outside" / "secret").touch()
-    walk = TreeSource(tree).scan()
-    assert next(walk).path == b""
-    (tree / "b").rename(tmp_path / "moved")
-    (tree / "b").symlink_to("../outside")
-    assert [item.path for item in walk] == [b"b"]
-
-
-def test_a_directory_moved_under_a_deep_walk_does_not_lead_it_away() -> None:
-    depth = OPEN_DIRECTORIES_MAX + 30
-    with deep_tree(depth, b"d") as root, TemporaryDirectory() as elsewhere:
-        seen: dict[bytes, Scanned] = {}
-        for item in TreeSource(root).scan():
-            seen[item.path] = item
-            if item.path.endswith(b"last"):
-                # The fifth step's ".." now leads to another place than the fourth.
-                os.rename(root / "d/d/d/d/d", Path(elsewhere) / "moved")
-        above = [item for path, item in seen.items() if path.endswith(b"zz")]
-    assert len(above) == depth
-    assert sum(isinstance(item, Found) for item in above) == depth
-
-
-def test_a_level_that_cannot_be_regained_is_unreadable(tmp_path: Path) -> None:
-    depth = OPEN_DIRECTORIES_MAX + 10
-    with deep_tree(depth, b"d") as root:
-        outcome: list[Scanned] = []
-        for item in TreeSource(root).scan():
-            outcome.append(item)
-            if item.path.endswith(b"last"):
-                # The fourth step is moved away with all below, the fifth back below the second.
-                os.rename(root / "d/d/d/d/d", tmp_path / "lower")
-                os.rename(root / "d/d/d", tmp_path / "upper")
-        steps = [item for item in outcome if item.path.endswith(b"zz")]
-        lost = [item for item in steps if isinstance(item, Unreadable)]
-        subprocess.run(["rm", "-rf", tmp_path / "lower", tmp_path / "upper"], check=True)
-    assert [item.path for item in lost] == [b"d/d/d/d/zz", b"d/d/d/zz"]
-    assert len(steps) == depth
-
-
-def test_fault_14_a_root_swapped_during_the_scan_ends_in_an_error(tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    root.mkdir()
-    (root / "image").touch()
-    source = TreeSource(root)
-    facts = source.check_root()
-    walk = source.scan(facts)
-    assert next(walk).path == b""
-    root.rename(tmp_path / "away")
-    root.mkdir()
-    assert next(walk).path == b"image"
-    with pytest.raises(SourceVanishedError, match="no longer"):
-        next(walk)
-    with pytest.raises(SourceVanishedError, match="no longer"):
-        source.require_unmoved(facts)
-    with pytest.raises(SourceVanishedError, match="no longer"):
-        next(source.scan(facts))
-
-
-def test_a_root_that_stayed_passes_the_last_check(tmp_path: Path) -> None:
-    source = TreeSource(tmp_path)
-    facts = source.check_root()
-    (tmp_path / "new").touch()
-    source.require_unmoved(facts)
-
-
-def test_a_walk_that_is_given_up_closes_its_descriptors(tmp_path: Path) -> None:
-    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
-    before = open_descriptors()
-    walk = TreeSource(tmp_path).scan()
-    assert [next(walk).path, next(walk).path] == [b"", b"a"]
-    assert open_descriptors() > before
-    walk.close()  # type: ignore[attr-defined]  # an iterator to its users, a generator in truth
-    assert open_descriptors() == before
-
-
-def test_one_path_can_be_looked_at_again(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    image = tmp_path / "a" / "image"
-    image.write_bytes(b"1")
-    root = os.fsencode(tmp_path)
-    assert look_again(root, b"a/image") == found(tmp_path, b"a/image")
-    assert look_again(root, b"") == found(tmp_path, b"")
-    image.write_bytes(b"12")
-    again = look_again(root, b"a/image")
-    assert isinstance(again, Found)
-    assert again.size_bytes == 2
-    image.unlink()
-    assert look_again(root, b"a/image") == Skipped(b"a/image", "vanished")
-    (tmp_path / "a").rmdir()
-    assert look_again(root, b"a/image") == Skipped(b"a/image", "vanished")
-    with pytest.raises(SourceVanishedError):
-        look_again(root + b"/gone", b"a/image")
-
-
-def test_the_scan_works_in_any_locale(tmp_path: Path) -> None:
-    (tmp_path / os.fsdecode(b"\xff\n\xc3\xa9")).touch()
-    program = (
-        "import sys; from pathlib import Path; from safelight_agent.source.tree import TreeSource;"
-        "print([item.path for item in TreeSource(Path(sys.argv[1])).scan()])"
-    )
-    for locale in ("C", "C.UTF-8"):
-        ran = subprocess.run(
-            [sys.executable, "-c", program, tmp_path],
-            env={"LC_ALL": locale}, capture_output=True, check=True,
-        )  # fmt: skip
-        assert ran.stdout.decode().strip() == repr([b"", b"\xff\n\xc3\xa9"])

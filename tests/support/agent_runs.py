@@ -306,3 +306,18 @@ def new_site(
         fill_archive(site.archive)
     vault.agent(site.settings(), name=site.agent)
     return site
+
+
+class SystemClock(Clock):
+    """The machine's own clock, for sites that installed commands work on; it cannot be moved."""
+
+    def now(self) -> datetime:
+        """The real time."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """The real time in seconds."""
+        return datetime.now(UTC).timestamp()
+
+    def advance(self, step: timedelta) -> None:
+        """Nothing: time passes by itself."""

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from certificates import make_certificates
@@ -94,10 +94,14 @@ def running_seaweed(directory: Path) -> Iterator[S3Server]:
         )
     finally:
         stop(process)
-        # The server puts these there whatever TMPDIR says, and a killed one leaves them behind.
-        for port in ports:
-            for left in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-grpc-{port}.sock"):
-                left.unlink(missing_ok=True)
+        _remove_sockets(ports)
+
+
+def _remove_sockets(ports: Sequence[int]) -> None:
+    # The server puts these there whatever TMPDIR says, and a killed one leaves them behind.
+    for port in ports:
+        for left in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-grpc-{port}.sock"):
+            left.unlink(missing_ok=True)
 
 
 def _identities() -> dict[str, object]:

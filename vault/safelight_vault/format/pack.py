@@ -343,10 +343,7 @@ class PackBuilder:
 
 
 def header_digest(header: bytes) -> bytes:
-    """What a signed reference says of a pack's header, so that ranges of the pack prove themselves.
-
-    The header commits to the pack's key, and the key authenticates every block.
-    """
+    """What a signed reference carries: the header commits to the key, the key proves blocks."""
     return hashlib.sha256(header).digest()
 
 
