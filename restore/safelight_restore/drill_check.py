@@ -8,17 +8,24 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 from safelight_restore.drill_index import SampledFile
+from safelight_restore.target.tree import InTheWayError, Tree
 from safelight_vault.dicom import parse_head
 from safelight_vault.format.manifest import DicomState
 
+OPEN_AT_ONCE: Final = 64
+"""Files of a page; each is held open while it is looked at."""
+
 _READ_SIZE: Final = 1 << 20
+_CHANGED: Final = {errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR}
+
+_Outcome = TypeVar("_Outcome")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,63 +52,106 @@ class Comparison(Enum):
     """Other bytes under the same size and time: damage in the source, or a hidden change."""
 
 
-def prove(directory: bytes, file: SampledFile) -> Proof:
-    """Hash and parse the restored file below the directory of its source."""
-    try:
-        with _opened(directory + b"/" + file.path) as descriptor:
-            size_bytes = os.fstat(descriptor).st_size
-            if size_bytes != file.size_bytes:
-                reason = f"it came back with {size_bytes} bytes instead of {file.size_bytes}"
-                return Proof(file=file, error=reason)
-            if _hash(descriptor) != file.sha256:
-                return Proof(file=file, error="on disk it does not have the SHA-256 recorded")
-            if file.dicom is not DicomState.PARSED:
-                return Proof(file=file)
-            state, _ = parse_head(
-                lambda offset, length: os.pread(descriptor, length, offset), size_bytes
-            )
-    except FileNotFoundError:
-        return Proof(file=file, error="it did not come back")
-    except OSError as error:
-        reason = f"it cannot be read back from the scratch directory: {error.strerror}"
-        return Proof(file=file, error=reason, unreadable=True)
+def prove_all(tree: Tree, pool: Executor, page: Sequence[SampledFile]) -> Iterator[Proof]:
+    """Hash and parse restored files; ``tree`` is the directory of their source."""
+    return _each(tree, pool, page, prove, _unproved)
+
+
+def compare_all(
+    tree: Tree, pool: Executor, page: Sequence[SampledFile]
+) -> Iterator[tuple[SampledFile, Comparison]]:
+    """Hold files of the source ``tree`` against what the backup recorded of them."""
+    return _each(tree, pool, page, compare, _uncompared)
+
+
+def prove(file: SampledFile, descriptor: int) -> Proof:
+    """Hash and parse one restored file that is open."""
+    size_bytes = os.fstat(descriptor).st_size
+    if size_bytes != file.size_bytes:
+        reason = f"it came back with {size_bytes} bytes instead of {file.size_bytes}"
+        return Proof(file=file, error=reason)
+    if _hash(descriptor) != file.sha256:
+        return Proof(file=file, error="on disk it does not have the SHA-256 that was recorded")
+    if file.dicom is not DicomState.PARSED:
+        return Proof(file=file)
+    state, _ = parse_head(lambda offset, length: os.pread(descriptor, length, offset), size_bytes)
     if state is not DicomState.PARSED:
         reason = "it parsed as DICOM at backup time and does not now"
         return Proof(file=file, error=reason, dicom_failed=True)
     return Proof(file=file, dicom_parsed=True)
 
 
-def compare(source_root: bytes, file: SampledFile) -> Comparison:
-    """Hold the file in the source against what the backup recorded of it."""
-    try:
-        with _opened(source_root + b"/" + file.path) as descriptor:
-            if _has_moved(descriptor, file):
-                return Comparison.CHANGED_SINCE
-            if _hash(descriptor) == file.sha256:
-                return Comparison.EQUAL
-            # The PACS is at work: it may have written to the file while it was hashed.
-            return Comparison.CHANGED_SINCE if _has_moved(descriptor, file) else Comparison.DIFFERS
-    except OSError as error:
-        if error.errno in {errno.ENOENT, errno.ENOTDIR}:
-            return Comparison.GONE_SINCE
-        # A link or a special file in its place.
-        changed = error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}
-        return Comparison.CHANGED_SINCE if changed else Comparison.UNREADABLE
+def _unproved(file: SampledFile, error: OSError | InTheWayError) -> Proof:
+    if isinstance(error, FileNotFoundError):
+        return Proof(file=file, error="it did not come back")
+    reason = error.message if isinstance(error, InTheWayError) else error.strerror
+    return Proof(
+        file=file,
+        error=f"it cannot be read back from the scratch directory: {reason}",
+        unreadable=True,
+    )
 
 
-def _has_moved(descriptor: int, file: SampledFile) -> bool:
+def compare(file: SampledFile, descriptor: int) -> tuple[SampledFile, Comparison]:
+    """Compare one file of the source that is open."""
+    if not _has_moved(file, descriptor):
+        if _hash(descriptor) == file.sha256:
+            return file, Comparison.EQUAL
+        # The PACS is at work: it may have written to the file while it was hashed.
+        if not _has_moved(file, descriptor):
+            return file, Comparison.DIFFERS
+    return file, Comparison.CHANGED_SINCE
+
+
+def _uncompared(
+    file: SampledFile, error: OSError | InTheWayError
+) -> tuple[SampledFile, Comparison]:
+    if isinstance(error, FileNotFoundError):
+        return file, Comparison.GONE_SINCE
+    # A link, a directory or a special file in its place, or on the way to it.
+    changed = isinstance(error, InTheWayError) or error.errno in _CHANGED
+    return file, Comparison.CHANGED_SINCE if changed else Comparison.UNREADABLE
+
+
+def _has_moved(file: SampledFile, descriptor: int) -> bool:
     status = os.fstat(descriptor)
-    return (status.st_size, status.st_mtime_ns) != (file.size_bytes, file.mtime_ns)
+    return (
+        not stat.S_ISREG(status.st_mode)
+        or status.st_size != file.size_bytes
+        or status.st_mtime_ns != file.mtime_ns
+    )
 
 
-@contextmanager
-def _opened(path: bytes) -> Iterator[int]:
-    """A regular file, opened without following a link in its place or waiting for a pipe."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def _each(
+    tree: Tree,
+    pool: Executor,
+    page: Sequence[SampledFile],
+    look: Callable[[SampledFile, int], _Outcome],
+    failed: Callable[[SampledFile, OSError | InTheWayError], _Outcome],
+) -> Iterator[_Outcome]:
+    """The outcome of each file: opened one by one, since a tree is for one thread, read by many."""
+    waiting = []
+    for file in page:
+        try:
+            descriptor = tree.open_file(tuple(file.path.split(b"/")))
+        except (OSError, InTheWayError) as error:
+            yield failed(file, error)
+            continue
+        waiting.append(pool.submit(_look_and_close, file, descriptor, look, failed))
+    for future in waiting:
+        yield future.result()
+
+
+def _look_and_close(
+    file: SampledFile,
+    descriptor: int,
+    look: Callable[[SampledFile, int], _Outcome],
+    failed: Callable[[SampledFile, OSError | InTheWayError], _Outcome],
+) -> _Outcome:
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EISDIR, "not a regular file")
-        yield descriptor
+        return look(file, descriptor)
+    except OSError as error:
+        return failed(file, error)
     finally:
         os.close(descriptor)
 
@@ -113,15 +163,3 @@ def _hash(descriptor: int) -> bytes:
         digest.update(piece)
         offset += len(piece)
     return digest.digest()
-
-
-def in_pages(files: Iterator[SampledFile], size: int) -> Iterator[Sequence[SampledFile]]:
-    """The files in lists of at most ``size``."""
-    page: list[SampledFile] = []
-    for file in files:
-        page.append(file)
-        if len(page) == size:
-            yield page
-            page = []
-    if page:
-        yield page

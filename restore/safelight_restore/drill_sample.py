@@ -1,23 +1,42 @@
 """Which files a drill restores: the newest studies whole, and a rotation over everything else.
 
-Pure arithmetic; the index of files does the looking up. The invariant: drills with successive
-rotations restore every file in turn, whatever the step between them (daily, weekly, monthly), and a
-sample of a snapshot that holds any study holds at least one whole study.
+Pure arithmetic; ``drill_files`` does the looking up. The invariant: drills with successive
+rotations restore every file in turn, whatever the step between them (daily, weekly, monthly), and
+whatever is added to the archive meanwhile.
+
+How the rotation works: a keyed hash of its path gives every file a place on a ring that is cut into
+equal parts, and a drill takes the parts that its rotation has come to. A file keeps its place for
+ever. The number of parts changes only when the archive has about doubled, and it is always a prime:
+with, say, 28 parts a weekly drill, whose rotation goes up by seven, would meet the same four for
+ever.
 """
 
-from dataclasses import dataclass
+import hashlib
+import heapq
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import count
 from math import ceil
 
-MODULUS_MIN = 101
-"""A rotation is spread over the archive at least this finely, and no usual step divides it."""
+RING = 1 << 64
+"""Places on the ring."""
+
+_PARTS = (11, 23, 53, 97, 193, 389, 769, 1543, 3079, 6151, 12_289, 24_593, 49_157, 98_317)
+_PARTS_LARGE = (196_613, 393_241, 786_433, 1_572_869, 3_145_739, 6_291_469, 12_582_917)
+"""Primes, each about twice the one before it; no period of a schedule is a multiple of one."""
+
+_DATE = re.compile(r"[0-9]{8}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplePolicy:
     """How much to restore: at least ``files`` and ``percent`` of all, within ``size_bytes``.
 
-    ``rotation`` is any whole number that goes up from drill to drill. The limit in bytes (None: no
-    limit) is exceeded by one study and by one file of the rotation if it must be.
+    ``rotation`` is any whole number that goes up from drill to drill. Counts and bytes are aimed
+    at, not kept to the last file: the newest study is restored whole whatever its size, and a part
+    of the ring holds now a few more files, now a few less.
     """
 
     files: int
@@ -25,54 +44,90 @@ class SamplePolicy:
     size_bytes: int | None
     rotation: int
 
-    def wanted_files(self, total_files: int) -> int:
-        """How many of that many files are wanted."""
-        return min(total_files, max(self.files, ceil(total_files * self.percent / 100)))
+    def wanted_files(self, total_files: int, total_bytes: int) -> int:
+        """How many files to aim at, of so many that have so many bytes together."""
+        wanted = max(self.files, ceil(total_files * self.percent / 100))
+        if self.size_bytes is not None and total_bytes > self.size_bytes:
+            wanted = min(wanted, total_files * self.size_bytes // total_bytes)
+        return max(1, min(wanted, total_files))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
-    """A window of ``width`` positions from ``start`` on a ring of ``modulus`` positions.
+    """The parts of the ring that a drill takes: ``taken`` of ``parts``, from ``first`` on."""
 
-    The file with an ordinal (from 0) stands at position ``ordinal * multiplier // divisor``.
-    """
+    number: int
+    parts: int
+    first: int
+    taken: int
 
-    modulus: int
-    start: int
-    width: int
-    multiplier: int = 1
-    divisor: int = 1
+    def includes(self, place: int) -> bool:
+        """Whether the file at this place of the ring is meant."""
+        part = place * self.parts // RING
+        return (part - self.first) % self.parts < self.taken
 
-    def includes(self, ordinal: int) -> bool:
-        """Whether the file with this ordinal is meant."""
-        position = ordinal * self.multiplier // self.divisor
-        return (position - self.start) % self.modulus < self.width
+    def distance(self, place: int) -> int:
+        """How far along the ring a place lies behind the beginning of what is meant."""
+        return (place - self.first * RING // self.parts) % RING
 
-
-EVERY_FILE = Rotation(modulus=1, start=0, width=1)
-
-
-def rotation_of(total_files: int, wanted_files: int, rotation: int) -> Rotation:
-    """The window that this rotation has come to; every file if no fewer are wanted.
-
-    The ring has a prime number of positions: with a composite one a weekly drill, whose rotation
-    goes up by seven, could meet the same few windows for ever. Few files are spread over the ring.
-    """
-    if wanted_files >= total_files:
-        return EVERY_FILE
-    modulus = _prime_from(max(MODULUS_MIN, ceil(total_files / max(1, wanted_files))))
-    width = max(1, modulus * wanted_files // total_files)
-    sparse = total_files < modulus
-    return Rotation(
-        modulus=modulus,
-        start=rotation * width % modulus,
-        width=width,
-        multiplier=modulus if sparse else 1,
-        divisor=total_files if sparse else 1,
-    )
+    @property
+    def drills_for_all(self) -> int:
+        """How many drills with rotations that follow one another restore every file."""
+        return ceil(self.parts / self.taken)
 
 
-def _prime_from(number: int) -> int:
-    while any(number % divisor == 0 for divisor in range(2, int(number**0.5) + 1)):
-        number += 1
-    return number
+def rotation_of(number: int, *, total_files: int, wanted_files: int) -> Rotation:
+    """The parts that this rotation takes, so that they hold about ``wanted_files``."""
+    ratio = max(1.0, total_files / max(1, wanted_files))
+    parts = next((p for p in (*_PARTS, *_PARTS_LARGE) if p >= ratio), _PARTS_LARGE[-1])
+    taken = max(1, int(parts / ratio)) if parts == _PARTS[0] else 1
+    return Rotation(number=number, parts=parts, first=number * taken % parts, taken=taken)
+
+
+def place_of(vault_id: bytes, source: str, path: bytes) -> int:
+    """A file's place on the ring."""
+    named = source.encode() + b"\0" + path
+    return int.from_bytes(hashlib.blake2b(named, key=vault_id, digest_size=8).digest(), "big")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeStudy:
+    """A study of one source, with all of its files."""
+
+    source: int
+    uid: str
+    date: str
+    """YYYYMMDD, or empty: not known, or not yet come."""
+    paths: frozenset[bytes]
+
+
+def believable_date(text: str, today: date) -> str:
+    """A study's date as it may decide what is new: one mistyped as 2099 would stay new for ever."""
+    return text if _DATE.fullmatch(text) and text <= f"{today:%Y%m%d}" else ""
+
+
+@dataclass(slots=True)
+class NewestStudies:
+    """Keeps the newest of the studies that it is shown, as many as are wanted and no more."""
+
+    wanted_files: int
+    _kept: list[tuple[str, int, WholeStudy]] = field(default_factory=list)
+    _files: int = 0
+    _order: Iterable[int] = field(default_factory=count)
+
+    def offer(self, study: WholeStudy) -> None:
+        """Show it a study."""
+        heapq.heappush(self._kept, (study.date, -next(iter(self._order)), study))
+        self._files += len(study.paths)
+        while self._files - len(self._kept[0][2].paths) >= self.wanted_files:
+            self._files -= len(heapq.heappop(self._kept)[2].paths)
+
+    def chosen(self) -> list[WholeStudy]:
+        """Studies for as many files as wanted, newest first; the first one whatever its size."""
+        chosen: list[WholeStudy] = []
+        files = 0
+        for _, _, study in sorted(self._kept, key=lambda kept: kept[:2], reverse=True):
+            if not chosen or files + len(study.paths) <= self.wanted_files:
+                chosen.append(study)
+                files += len(study.paths)
+        return chosen

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,6 +23,14 @@ from tree_scans import (
     scanned,
     unprivileged,
 )
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A directory that another user can reach (pytest's own belong to one user only)."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 def test_files_directories_and_links_are_described(tmp_path: Path) -> None:

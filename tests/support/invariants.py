@@ -106,8 +106,11 @@ class Invariants:
             require_sound(self.site)
         if result is not None:
             self._judge(result, heads)
-        else:
-            assert self.site.success == self._success, "I8: success without a result"
+        elif self.site.success != self._success:
+            # The process may have come to its end before the fault did.
+            success = self.site.success
+            assert isinstance(success, RunResult), f"I8: {success}"
+            assert heads[success.snapshot].snapshot.complete, "I8: success before its snapshot"
         require_no_leaks(self.site)
 
     def _judge(self, result: RunResult, heads: dict[str, Head]) -> None:

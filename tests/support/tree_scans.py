@@ -5,9 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
-
-import pytest
+from tempfile import mkdtemp
 
 from safelight_agent.source import Found, Scanned
 from safelight_agent.source.tree import TreeOptions, TreeSource
@@ -53,14 +51,6 @@ def unprivileged() -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
-
-
-@pytest.fixture
-def open_path() -> Iterator[Path]:
-    """A directory that another user can reach (pytest's own belong to one user only)."""
-    with TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
 
 
 @contextmanager
