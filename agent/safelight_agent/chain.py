@@ -7,6 +7,7 @@ after one predecessor mean that this agent exists twice: both restore, and the a
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from safelight_agent.coverage import from_microseconds
@@ -18,6 +19,7 @@ from safelight_vault.key_files import Trust
 from safelight_vault.reader import Head, HeadName, load_head
 from safelight_vault.store import Store
 
+REQUESTS_AT_ONCE = 8
 PAST_SNAPSHOTS_MAX = 400
 """Heads looked at to choose a retention class: somewhat more than a year of nights."""
 
@@ -99,11 +101,17 @@ def read_chain(store: Store, trust: Trust, agent_id: bytes, source_id: bytes) ->
 def _load(store: Store, trust: Trust, names: Sequence[HeadName]) -> list[Head]:
     """The newest heads that prove themselves; a listed name alone counts for nothing."""
     heads: list[Head] = []
-    for name in names:
-        if len(heads) == PAST_SNAPSHOTS_MAX:
-            break
+
+    def load(name: HeadName) -> Head | None:
         try:
-            heads.append(load_head(store, name, trust))
+            return load_head(store, name, trust)
         except CorruptError:
-            continue
+            return None
+
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE, "chain") as pool:
+        for start in range(0, len(names), REQUESTS_AT_ONCE):
+            if len(heads) >= PAST_SNAPSHOTS_MAX:
+                break
+            loaded = pool.map(load, names[start : start + REQUESTS_AT_ONCE])
+            heads.extend(head for head in loaded if head is not None)
     return heads

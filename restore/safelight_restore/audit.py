@@ -12,7 +12,7 @@ from enum import Enum
 from safelight_restore.access import Access, Heads
 from safelight_restore.inventory import Inventory
 from safelight_vault.blocks import hash_version
-from safelight_vault.errors import CorruptError, RefusedError, VaultError
+from safelight_vault.errors import CorruptError, RefusedError
 from safelight_vault.format.names import Kind, ObjectName
 from safelight_vault.format.references import Reference
 from safelight_vault.format.snapshot import NO_PREDECESSOR
@@ -96,8 +96,9 @@ def audit(
         heads = access.heads()
         report.snapshots = len(heads.good)
         _chains(heads, report)
+        locks = _Locks(access, report)
         for head in heads.good:
-            _coverage(access, head, inventory, now, report)
+            _coverage(access, head, inventory, locks, now=now, report=report)
     finally:
         inventory.close()
     for text in access.tampering:
@@ -189,7 +190,13 @@ def chain_findings(links: Iterable[tuple[ObjectName, int, bytes]]) -> list[Findi
 
 
 def _coverage(
-    access: Access, head: Head, inventory: Inventory, now: datetime, report: AuditReport
+    access: Access,
+    head: Head,
+    inventory: Inventory,
+    locks: "_Locks",
+    *,
+    now: datetime,
+    report: AuditReport,
 ) -> None:
     required = datetime.fromtimestamp(head.snapshot.retain_until_us / 1_000_000, UTC)
     try:
@@ -210,7 +217,7 @@ def _coverage(
             report.add(Severity.CORRUPT, str(reference.name), "needed and missing")
             locked = None
             continue
-        until, mode = _lock(access, reference, report)
+        until, mode = locks.of(reference)
         emulated = emulated or mode is LockMode.EMULATED
         locked = None if until is None or locked is None else min(locked, until)
     if required > now and (locked is None or locked < required.replace(microsecond=0)):
@@ -232,17 +239,31 @@ def _coverage(
     )
 
 
-def _lock(
-    access: Access, reference: Reference, report: AuditReport
-) -> tuple[datetime | None, LockMode]:
-    name = str(reference.name)
-    try:
-        head = access.store.head(name, reference.version_id)
-    except CorruptError:
-        # A vault copied to another bucket has other VersionIds; the current one is asked instead.
+class _Locks:
+    """Locks as the store reports them, each version asked for once however many need it."""
+
+    def __init__(self, access: Access, report: AuditReport) -> None:
+        self._access = access
+        self._report = report
+        self._known: dict[tuple[bytes, str], tuple[datetime | None, LockMode]] = {}
+
+    def of(self, reference: Reference) -> tuple[datetime | None, LockMode]:
+        """Date and mode of a referenced version's lock."""
+        key = (reference.name.digest, reference.version_id)
+        if key not in self._known:
+            self._known[key] = self._ask(reference)
+        return self._known[key]
+
+    def _ask(self, reference: Reference) -> tuple[datetime | None, LockMode]:
+        name = str(reference.name)
+        store = self._access.store
         try:
-            head = access.store.head(name)
-        except VaultError as error:
-            report.add(Severity.CORRUPT, name, error.message)
-            return None, LockMode.NONE
-    return head.retain_until, head.lock_mode
+            head = store.head(name, reference.version_id)
+        except CorruptError:
+            # A vault copied to another bucket has other VersionIds; the current one is asked.
+            try:
+                head = store.head(name)
+            except CorruptError as error:
+                self._report.add(Severity.CORRUPT, name, error.message)
+                return None, LockMode.NONE
+        return head.retain_until, head.lock_mode

@@ -8,36 +8,39 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, TypeVar
+from itertools import islice
+from typing import Final
 
-from safelight_restore.drill_index import SampledFile
-from safelight_restore.target.tree import InTheWayError, Tree
+from safelight_restore.drill_index import SampledFile, is_dicom
 from safelight_vault.dicom import parse_head
-from safelight_vault.format.manifest import DicomState
-
-OPEN_AT_ONCE: Final = 64
-"""Files of a page; each is held open while it is looked at."""
+from safelight_vault.format.manifest import DicomState, Entry
 
 _READ_SIZE: Final = 1 << 20
-_CHANGED: Final = {errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR}
 
-_Outcome = TypeVar("_Outcome")
+
+class Outcome(Enum):
+    """What became of one restored file."""
+
+    PROVED = "proved"
+    DAMAGED = "damaged"
+    """It is not there, or its bytes are not those that were backed up."""
+    NO_DICOM = "no_dicom"
+    """Its bytes are right, and it does not parse as DICOM as it did at backup time."""
+    UNREADABLE = "unreadable"
+    """It is there and this machine could not read it: no damage of the vault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """What became of one restored file (``error`` empty: proved)."""
+    """An outcome, and why if it is not PROVED."""
 
     file: SampledFile
-    error: str = ""
-    dicom_parsed: bool = False
-    dicom_failed: bool = False
-    unreadable: bool = False
-    """The file is there and this machine could not read it: no damage of the vault."""
+    outcome: Outcome
+    reason: str = ""
 
 
 class Comparison(Enum):
@@ -52,106 +55,71 @@ class Comparison(Enum):
     """Other bytes under the same size and time: damage in the source, or a hidden change."""
 
 
-def prove_all(tree: Tree, pool: Executor, page: Sequence[SampledFile]) -> Iterator[Proof]:
-    """Hash and parse restored files; ``tree`` is the directory of their source."""
-    return _each(tree, pool, page, prove, _unproved)
-
-
-def compare_all(
-    tree: Tree, pool: Executor, page: Sequence[SampledFile]
-) -> Iterator[tuple[SampledFile, Comparison]]:
-    """Hold files of the source ``tree`` against what the backup recorded of them."""
-    return _each(tree, pool, page, compare, _uncompared)
-
-
-def prove(file: SampledFile, descriptor: int) -> Proof:
-    """Hash and parse one restored file that is open."""
-    size_bytes = os.fstat(descriptor).st_size
-    if size_bytes != file.size_bytes:
-        reason = f"it came back with {size_bytes} bytes instead of {file.size_bytes}"
-        return Proof(file=file, error=reason)
-    if _hash(descriptor) != file.sha256:
-        return Proof(file=file, error="on disk it does not have the SHA-256 that was recorded")
-    if file.dicom is not DicomState.PARSED:
-        return Proof(file=file)
-    state, _ = parse_head(lambda offset, length: os.pread(descriptor, length, offset), size_bytes)
+def prove(directory: bytes, file: SampledFile) -> Proof:
+    """Hash and parse the restored file below the directory of its source."""
+    entry = file.entry
+    try:
+        with _opened(directory + b"/" + entry.path) as descriptor:
+            size_bytes = os.fstat(descriptor).st_size
+            if size_bytes != entry.size_bytes:
+                reason = f"it came back with {size_bytes} bytes instead of {entry.size_bytes}"
+                return Proof(file=file, outcome=Outcome.DAMAGED, reason=reason)
+            # What was just written would be read from memory; the disk is to be asked.
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            if _hash(descriptor) != entry.sha256:
+                reason = "it came back with other bytes than were backed up"
+                return Proof(file=file, outcome=Outcome.DAMAGED, reason=reason)
+            if not is_dicom(file):
+                return Proof(file=file, outcome=Outcome.PROVED)
+            state, _ = parse_head(
+                lambda offset, length: os.pread(descriptor, length, offset), size_bytes
+            )
+    except FileNotFoundError:
+        return Proof(file=file, outcome=Outcome.DAMAGED, reason="it did not come back")
+    except OSError as error:
+        reason = f"it cannot be read back from the scratch directory: {error.strerror}"
+        return Proof(file=file, outcome=Outcome.UNREADABLE, reason=reason)
     if state is not DicomState.PARSED:
         reason = "it parsed as DICOM at backup time and does not now"
-        return Proof(file=file, error=reason, dicom_failed=True)
-    return Proof(file=file, dicom_parsed=True)
+        return Proof(file=file, outcome=Outcome.NO_DICOM, reason=reason)
+    return Proof(file=file, outcome=Outcome.PROVED)
 
 
-def _unproved(file: SampledFile, error: OSError | InTheWayError) -> Proof:
-    if isinstance(error, FileNotFoundError):
-        return Proof(file=file, error="it did not come back")
-    reason = error.message if isinstance(error, InTheWayError) else error.strerror
-    return Proof(
-        file=file,
-        error=f"it cannot be read back from the scratch directory: {reason}",
-        unreadable=True,
-    )
+def compare(source_root: bytes, file: SampledFile) -> Comparison:
+    """Hold the file in the source against what the backup recorded of it.
 
-
-def compare(file: SampledFile, descriptor: int) -> tuple[SampledFile, Comparison]:
-    """Compare one file of the source that is open."""
-    if not _has_moved(file, descriptor):
-        if _hash(descriptor) == file.sha256:
-            return file, Comparison.EQUAL
-        # The PACS is at work: it may have written to the file while it was hashed.
-        if not _has_moved(file, descriptor):
-            return file, Comparison.DIFFERS
-    return file, Comparison.CHANGED_SINCE
-
-
-def _uncompared(
-    file: SampledFile, error: OSError | InTheWayError
-) -> tuple[SampledFile, Comparison]:
-    if isinstance(error, FileNotFoundError):
-        return file, Comparison.GONE_SINCE
-    # A link, a directory or a special file in its place, or on the way to it.
-    changed = isinstance(error, InTheWayError) or error.errno in _CHANGED
-    return file, Comparison.CHANGED_SINCE if changed else Comparison.UNREADABLE
-
-
-def _has_moved(file: SampledFile, descriptor: int) -> bool:
-    status = os.fstat(descriptor)
-    return (
-        not stat.S_ISREG(status.st_mode)
-        or status.st_size != file.size_bytes
-        or status.st_mtime_ns != file.mtime_ns
-    )
-
-
-def _each(
-    tree: Tree,
-    pool: Executor,
-    page: Sequence[SampledFile],
-    look: Callable[[SampledFile, int], _Outcome],
-    failed: Callable[[SampledFile, OSError | InTheWayError], _Outcome],
-) -> Iterator[_Outcome]:
-    """The outcome of each file: opened one by one, since a tree is for one thread, read by many."""
-    waiting = []
-    for file in page:
-        try:
-            descriptor = tree.open_file(tuple(file.path.split(b"/")))
-        except (OSError, InTheWayError) as error:
-            yield failed(file, error)
-            continue
-        waiting.append(pool.submit(_look_and_close, file, descriptor, look, failed))
-    for future in waiting:
-        yield future.result()
-
-
-def _look_and_close(
-    file: SampledFile,
-    descriptor: int,
-    look: Callable[[SampledFile, int], _Outcome],
-    failed: Callable[[SampledFile, OSError | InTheWayError], _Outcome],
-) -> _Outcome:
+    By SHA-256, which ``prove`` holds the restored file against too: equal means equal bytes.
+    """
     try:
-        return look(file, descriptor)
+        with _opened(source_root + b"/" + file.entry.path) as descriptor:
+            if _has_moved(descriptor, file.entry):
+                return Comparison.CHANGED_SINCE
+            if _hash(descriptor) == file.entry.sha256:
+                return Comparison.EQUAL
+            # The PACS is at work: it may be writing to the file now, or was when it was backed up.
+            moved = file.entry.unstable or _has_moved(descriptor, file.entry)
+            return Comparison.CHANGED_SINCE if moved else Comparison.DIFFERS
     except OSError as error:
-        return failed(file, error)
+        if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+            return Comparison.GONE_SINCE
+        # A link or a special file in its place.
+        changed = error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}
+        return Comparison.CHANGED_SINCE if changed else Comparison.UNREADABLE
+
+
+def _has_moved(descriptor: int, entry: Entry) -> bool:
+    status = os.fstat(descriptor)
+    return (status.st_size, status.st_mtime_ns) != (entry.size_bytes, entry.mtime_ns)
+
+
+@contextmanager
+def _opened(path: bytes) -> Iterator[int]:
+    """A regular file, opened without following a link in its place or waiting for a pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EISDIR, "not a regular file")
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -163,3 +131,10 @@ def _hash(descriptor: int) -> bytes:
         digest.update(piece)
         offset += len(piece)
     return digest.digest()
+
+
+def in_pages(files: Iterable[SampledFile], size: int) -> Iterator[list[SampledFile]]:
+    """The files in lists of at most ``size``."""
+    iterator = iter(files)
+    while page := list(islice(iterator, size)):
+        yield page

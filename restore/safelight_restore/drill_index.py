@@ -1,52 +1,55 @@
-"""The files and studies of the snapshots that a drill rehearses, in a private temporary database.
+"""The files that a drill restores, and those that are damaged, in a private temporary database.
 
-It answers which files make up the sample, and afterwards which studies are damaged. The invariant:
-a file's outcome is written once it is known and never guessed: what has none was not looked at. The
-database has no name in the file system, since it holds patients' names; memory stays flat.
+It holds nothing of the files that are neither, so that a drill of an archive of any size needs
+little room. The invariant: a file's outcome is written once it is known and never guessed; what has
+none was not looked at. The database has no name in the file system, since it holds patients' names.
 """
 
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from safelight_restore.drill_sample import SamplePolicy, rotation_of
 from safelight_vault.errors import CorruptError
-from safelight_vault.format.catalogue import decode_instance
-from safelight_vault.format.manifest import DicomState, EntryKind
-from safelight_vault.format.pages import read_tree
-from safelight_vault.reader import Damage, OpenSnapshot
+from safelight_vault.format.catalogue import Instance
+from safelight_vault.format.manifest import (
+    DicomState,
+    Entry,
+    EntryKind,
+    decode_entry,
+    encode_entry,
+    entry_key,
+)
+from safelight_vault.format.place import Place
 
 STUDIES_LISTED_MAX = 1000
 FILES_LISTED_MAX = 10_000
 _PAGE = 1000
 
 _SCHEMA = """
-create table files (id integer primary key, source integer, path blob, size integer, sha256 blob,
-    dicom integer, mtime_ns integer, study integer, modality text, sampled integer default 0,
-    proved integer default 0, error text, unique (source, path));
-create table studies (id integer primary key, uid text unique, date text, patient_id text,
-    patient_name text, files integer default 0, bytes integer default 0);
-create index sampled on files (id) where sampled = 1;
-create index failed on files (id) where error is not null;
+create table files (source integer, key blob, path blob, entry blob, kind integer,
+    size integer default 0, study integer, modality text default '', sampled integer default 0,
+    proved integer default 0, damage text, left_out text, primary key (source, key)) without rowid;
+create table studies (id integer primary key, uid text, patient_id text, date text,
+    patient_name text, files integer, unique (uid, patient_id));
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampledFile:
-    """A file of the sample, with what the manifest says of it."""
+    """A file of the sample, as the manifest describes it; ``source`` is its source's number."""
 
-    number: int
     source: int
-    path: bytes
-    size_bytes: int
-    sha256: bytes
-    dicom: DicomState
-    mtime_ns: int
+    entry: Entry
+
+    @property
+    def key(self) -> bytes:
+        """Its key in the index, together with the source."""
+        return entry_key(self.entry.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyLine:
-    """A study as a report names it: ``files`` in the snapshots, and how many of them are meant."""
+    """A study as a report names it: ``files`` in the snapshots, and what became of them."""
 
     uid: str
     date: str
@@ -62,8 +65,8 @@ class StudyLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FailedFile:
-    """A file that is damaged; ``study_uid`` is empty for what belongs to no study."""
+class FileLine:
+    """A file that is damaged or was left out; ``study_uid`` is empty for what is in no study."""
 
     source: int
     path: bytes
@@ -73,7 +76,7 @@ class FailedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Files, their bytes, and studies."""
+    """Files, their bytes, and the studies that they belong to."""
 
     files: int
     size_bytes: int
@@ -81,171 +84,145 @@ class Totals:
 
 
 class FileIndex:
-    """Files by source and path; sources are numbered as they are added."""
+    """The sample and the damage. For one thread."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("")
         self._database.executescript(_SCHEMA)
 
-    def add(self, source: int, snapshot: OpenSnapshot) -> Iterator[str]:
-        """Read manifest and catalogue of a snapshot; gives what of them cannot be read."""
-        for entry in snapshot.entries_or_damage():
-            if isinstance(entry, Damage):
-                yield f"a part of the manifest cannot be read: {entry.reason}"
-            elif entry.kind is EntryKind.FILE:
-                self._database.execute(
-                    "insert into files (source, path, size, sha256, dicom, mtime_ns)"
-                    " values (?, ?, ?, ?, ?, ?)",
-                    (
-                        source,
-                        entry.path,
-                        entry.size_bytes,
-                        entry.sha256,
-                        int(entry.dicom),
-                        entry.mtime_ns,
-                    ),
-                )
-        yield from self._add_catalogue(source, snapshot)
-
-    def _add_catalogue(self, source: int, snapshot: OpenSnapshot) -> Iterator[str]:
-        damage: list[str] = []
-
-        def note(_: bytes, error: CorruptError) -> None:
-            damage.append(f"a part of the catalogue cannot be read: {error.message}")
-
-        load = snapshot.blocks.load_chunk
-        for key, value in read_tree(snapshot.root.catalogue, load, on_damage=note):
-            instance = decode_instance(key, value)
+    def add_sampled(self, source: int, entries: Iterable[Entry]) -> None:
+        """Take a file into the sample, with the directories above it."""
+        for entry in entries:
             self._database.execute(
-                "insert into studies (uid, date, patient_id, patient_name) values (?, ?, ?, ?)"
-                " on conflict do nothing",
+                "insert into files (source, key, path, entry, kind, size, sampled)"
+                " values (?, ?, ?, ?, ?, ?, 1) on conflict do update set sampled = 1,"
+                " entry = excluded.entry",
                 (
-                    instance.study_instance_uid,
-                    instance.study_date,
-                    instance.patient_id,
-                    instance.patient_name,
+                    source,
+                    entry_key(entry.path),
+                    entry.path,
+                    encode_entry(entry),
+                    int(entry.kind),
+                    entry.size_bytes,
                 ),
             )
-            self._database.execute(
-                "update files set study = (select id from studies where uid = ?), modality = ?"
-                " where source = ? and path = ?",
-                (instance.study_instance_uid, instance.modality, source, instance.path),
-            )
-        yield from damage
 
-    # The sample
-
-    def choose_sample(self, policy: SamplePolicy) -> None:
-        """Mark the files that are to be restored; call it once, when all sources are added."""
-        self._database.executescript(
-            "create index by_study on files (study) where study is not null;"
-            "update studies set (files, bytes) = (select count(*), coalesce(sum(size), 0)"
-            " from files where study = studies.id);"
+    def note_damage(self, source: int, path: bytes, size_bytes: int, reason: str) -> None:
+        """A file is damaged, of the sample or not; the first reason stays."""
+        self._database.execute(
+            "insert into files (source, key, path, kind, size, damage) values (?, ?, ?, ?, ?, ?)"
+            " on conflict do update set damage = coalesce(damage, excluded.damage)",
+            (source, entry_key(path), path, int(EntryKind.FILE), size_bytes, reason),
         )
-        total = self.totals().files
-        wanted = policy.wanted_files(total)
-        if wanted == total and policy.size_bytes is None:
-            self._database.execute("update files set sampled = 1")
-            return
-        half = -(-wanted // 2) if wanted < total else total
-        used_bytes = self._newest_studies(half, policy.size_bytes)
-        self._rotation(total, half, policy, used_bytes)
 
-    def _newest_studies(self, files_max: int, bytes_max: int | None) -> int:
-        """Whole studies, newest first, the first one whatever its size; gives their bytes."""
-        files = size_bytes = 0
-        studies = self._database.execute(
-            "select id, files, bytes from studies where files > 0 order by date desc, uid"
+    def note_left_out(self, source: int, path: bytes, reason: str) -> None:
+        """A file of the sample could not be restored, and the vault is not to blame."""
+        self._database.execute(
+            "update files set left_out = coalesce(left_out, ?) where source = ? and key = ?",
+            (reason, source, entry_key(path)),
         )
-        for number, study_files, study_bytes in studies:
-            too_many = files + study_files > files_max
-            too_big = bytes_max is not None and size_bytes + study_bytes > bytes_max // 2
-            if files and (too_many or too_big):
-                break
-            self._database.execute("update files set sampled = 1 where study = ?", (number,))
-            files += study_files
-            size_bytes += study_bytes
-        return size_bytes
 
-    def _rotation(self, total: int, wanted: int, policy: SamplePolicy, used_bytes: int) -> None:
-        window = rotation_of(total, wanted, policy.rotation)
-        found = 0
-        rows = self._database.execute("select id, size, sampled from files order by id")
-        for ordinal, (number, size, sampled) in enumerate(rows):
-            if sampled or not window.includes(ordinal):
-                continue
-            used_bytes += size
-            if policy.size_bytes is not None and found and used_bytes > policy.size_bytes:
-                return
-            self._database.execute("update files set sampled = 1 where id = ?", (number,))
-            found += 1
+    def note_proved(self, files: Iterable[SampledFile]) -> None:
+        """These files came back and were proved."""
+        self._database.executemany(
+            "update files set proved = 1 where source = ? and key = ?",
+            ((file.source, file.key) for file in files),
+        )
 
-    def sampled(self) -> Iterator[SampledFile]:
-        """The files of the sample, in the order of the manifests."""
-        last = 0
+    # The sample, in the order of the manifests
+
+    def entries(self, source: int) -> Iterator[Entry]:
+        """What of a source is to be restored: files, and the directories above them."""
+        return (file.entry for file in self._sampled("source = ?", (source,)))
+
+    def files_to_prove(self) -> Iterator[SampledFile]:
+        """Files of the sample with which nothing is wrong so far."""
+        return self._sampled(
+            "kind = ? and damage is null and left_out is null and proved = 0",
+            (int(EntryKind.FILE),),
+        )
+
+    def files_of(self, source: int) -> Iterator[SampledFile]:
+        """All files of the sample of one source."""
+        return self._sampled("kind = ? and source = ?", (int(EntryKind.FILE), source))
+
+    def _sampled(self, where: str, values: tuple[int, ...]) -> Iterator[SampledFile]:
+        # Page by key: outcomes are written between two pages.
+        last: tuple[int, bytes] = (-1, b"")
         while True:
             rows = self._database.execute(
-                "select id, source, path, size, sha256, dicom, mtime_ns from files"
-                " where sampled = 1 and id > ? order by id limit ?",
-                (last, _PAGE),
+                "select source, key, entry from files where sampled = 1"  # noqa: S608 - our texts
+                f" and (source, key) > (?, ?) and {where} order by source, key limit ?",
+                (*last, *values, _PAGE),
             ).fetchall()
             if not rows:
                 return
-            for row in rows:
-                yield SampledFile(
-                    number=row[0],
-                    source=row[1],
-                    path=row[2],
-                    size_bytes=row[3],
-                    sha256=row[4],
-                    dicom=DicomState(row[5]),
-                    mtime_ns=row[6],
-                )
-                last = row[0]
+            for source, key, entry in rows:
+                yield SampledFile(source=source, entry=decode_entry(key, entry, _no_spilled_list))
+            last = rows[-1][:2]
 
-    def sampled_paths(self, source: int) -> Iterator[bytes]:
-        """The paths of one source's files in the sample."""
-        return (file.path for file in self.sampled() if file.source == source)
+    # Studies
 
-    # Outcomes
-
-    def note_proved(self, numbers: Iterable[int]) -> None:
-        """These files came back and were proved."""
+    def add_study(self, source: int, instances: list[Instance]) -> None:
+        """Name the study of files that are in the index; a study with none of them is passed by."""
+        found = [
+            (instance, entry_key(instance.path))
+            for instance in instances
+            if self._holds(source, entry_key(instance.path))
+        ]
+        if not found:
+            return
+        first = instances[0]
+        number = self._database.execute(
+            "insert into studies (uid, patient_id, date, patient_name, files)"
+            " values (?, ?, ?, ?, ?) on conflict do update set files = files + excluded.files"
+            " returning id",
+            (
+                first.study_instance_uid,
+                first.patient_id,
+                max(instance.study_date for instance in instances),
+                first.patient_name,
+                len(instances),
+            ),
+        ).fetchone()[0]
         self._database.executemany(
-            "update files set proved = 1 where id = ?", ((number,) for number in numbers)
+            "update files set study = ?, modality = ? where source = ? and key = ?",
+            ((number, instance.modality, source, key) for instance, key in found),
         )
 
-    def note_error(self, source: int, path: bytes, reason: str) -> None:
-        """A file is damaged; the first reason stays."""
-        self._database.execute(
-            "update files set error = coalesce(error, ?) where source = ? and path = ?",
-            (reason, source, path),
+    def _holds(self, source: int, key: bytes) -> bool:
+        found = self._database.execute(
+            "select 1 from files where source = ? and key = ?", (source, key)
         )
+        return found.fetchone() is not None
 
-    def has_error(self, number: int) -> bool:
-        """Whether something is known to be wrong with a file."""
+    # Reports
+
+    def sample(self) -> Totals:
+        """The files of the sample."""
+        return self._totals("sampled = 1")
+
+    def proved(self) -> Totals:
+        """Those that were proved."""
+        return self._totals("sampled = 1 and proved = 1")
+
+    def damaged(self) -> Totals:
+        """Damaged files, of the sample or not."""
+        return self._totals("damage is not null")
+
+    def damaged_in_sample(self) -> Totals:
+        """Damaged files of the sample."""
+        return self._totals("damage is not null and sampled = 1")
+
+    def left_out(self) -> Totals:
+        """Files that were not restored for other reasons than damage."""
+        return self._totals("left_out is not null and damage is null")
+
+    def _totals(self, where: str) -> Totals:
         row = self._database.execute(
-            "select error is not null from files where id = ?", (number,)
-        ).fetchone()
-        return bool(row[0])
-
-    def is_whole(self) -> bool:
-        """Whether the sample is everything there is."""
-        return self.totals().files == self.totals(sampled=True).files
-
-    def totals(self, *, sampled: bool = False) -> Totals:
-        """Counts of all, or of the sample."""
-        where = "where sampled = 1" if sampled else ""
-        row = self._database.execute(
-            f"select count(*), coalesce(sum(size), 0), count(distinct study) from files {where}"  # noqa: S608 - one of two texts
-        ).fetchone()
-        return Totals(files=row[0], size_bytes=row[1], studies=row[2])
-
-    def damaged_totals(self) -> Totals:
-        """Damaged files, of the sample or not, and their studies."""
-        row = self._database.execute(
-            "select count(*), coalesce(sum(size), 0), count(distinct study) from files"
-            " where error is not null"
+            "select count(*), coalesce(sum(size), 0), count(distinct study) from files"  # noqa: S608 - our texts
+            f" where kind = ? and {where}",
+            (int(EntryKind.FILE),),
         ).fetchone()
         return Totals(files=row[0], size_bytes=row[1], studies=row[2])
 
@@ -259,18 +236,18 @@ class FileIndex:
 
     def sampled_studies(self) -> list[StudyLine]:
         """Studies with a file in the sample, newest first."""
-        return self._studies("having sum(sampled) > 0")
+        return self._studies("sum(sampled) > 0")
 
     def damaged_studies(self) -> list[StudyLine]:
         """Studies with a damaged file, newest first."""
-        return self._studies("having count(error) > 0")
+        return self._studies("count(damage) > 0")
 
     def _studies(self, having: str) -> list[StudyLine]:
         rows = self._database.execute(
-            "select uid, date, group_concat(distinct nullif(modality, '')), patient_id,"  # noqa: S608 - one of two texts
-            " patient_name, max(studies.files), sum(sampled), sum(proved), count(error), max(error)"
-            " from files join studies on study = studies.id"
-            f" group by studies.id {having} order by date desc, uid limit ?",
+            "select uid, date, group_concat(distinct nullif(modality, '')), patient_id,"  # noqa: S608 - our texts
+            " patient_name, max(studies.files), sum(sampled), sum(proved), count(damage),"
+            " max(damage) from files join studies on study = studies.id"
+            f" group by studies.id having {having} order by date desc, uid limit ?",
             (STUDIES_LISTED_MAX,),
         )
         return [
@@ -289,18 +266,34 @@ class FileIndex:
             for row in rows
         ]
 
-    def failed_files(self) -> list[FailedFile]:
+    def damaged_files(self) -> list[FileLine]:
         """Damaged files, the first of them."""
+        return self._files("damage")
+
+    def files_left_out(self) -> list[FileLine]:
+        """Files that were not restored for other reasons, the first of them."""
+        return self._files("left_out")
+
+    def _files(self, column: str) -> list[FileLine]:
         rows = self._database.execute(
-            "select source, path, coalesce(uid, ''), error from files"
-            " left join studies on study = studies.id where error is not null"
-            " order by files.id limit ?",
+            f"select source, path, coalesce(uid, ''), {column} from files"  # noqa: S608 - our texts
+            f" left join studies on study = studies.id where {column} is not null"
+            " order by source, key limit ?",
             (FILES_LISTED_MAX,),
         )
         return [
-            FailedFile(source=row[0], path=row[1], study_uid=row[2], reason=row[3]) for row in rows
+            FileLine(source=row[0], path=row[1], study_uid=row[2], reason=row[3]) for row in rows
         ]
 
     def close(self) -> None:
         """Drop the tables."""
         self._database.close()
+
+
+def is_dicom(file: SampledFile) -> bool:
+    """Whether the file parsed as DICOM when it was backed up."""
+    return file.entry.dicom is DicomState.PARSED
+
+
+def _no_spilled_list(_: Place) -> bytes:
+    raise CorruptError("an entry of the index never refers to other chunks")

@@ -1,6 +1,6 @@
 """Which files a drill restores: the newest studies whole, and a rotation over everything else.
 
-Pure arithmetic; ``drill_files`` does the looking up. The invariant: drills with successive
+Pure arithmetic; ``drill_draw`` does the looking up. The invariant: drills with successive
 rotations restore every file in turn, whatever the step between them (daily, weekly, monthly), and
 whatever is added to the archive meanwhile.
 
@@ -14,10 +14,8 @@ ever.
 import hashlib
 import heapq
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import count
 from math import ceil
 
 RING = 1 << 64
@@ -95,7 +93,6 @@ class WholeStudy:
     """A study of one source, with all of its files."""
 
     source: int
-    uid: str
     date: str
     """YYYYMMDD, or empty: not known, or not yet come."""
     paths: frozenset[bytes]
@@ -111,15 +108,17 @@ class NewestStudies:
     """Keeps the newest of the studies that it is shown, as many as are wanted and no more."""
 
     wanted_files: int
+    """0: none is kept, however many are offered."""
     _kept: list[tuple[str, int, WholeStudy]] = field(default_factory=list)
     _files: int = 0
-    _order: Iterable[int] = field(default_factory=count)
+    _offered: int = 0
 
     def offer(self, study: WholeStudy) -> None:
         """Show it a study."""
-        heapq.heappush(self._kept, (study.date, -next(iter(self._order)), study))
+        self._offered += 1
+        heapq.heappush(self._kept, (study.date, -self._offered, study))
         self._files += len(study.paths)
-        while self._files - len(self._kept[0][2].paths) >= self.wanted_files:
+        while self._kept and self._files - len(self._kept[0][2].paths) >= self.wanted_files:
             self._files -= len(heapq.heappop(self._kept)[2].paths)
 
     def chosen(self) -> list[WholeStudy]:

@@ -30,6 +30,9 @@ from store_cases import s3_settings, s3_store
 SAMPLE = (4, 9, 13, 16, 19, 23, 27, 31)
 """Operations of a small run that is played without SAFELIGHT_FULL=1."""
 OPERATIONS_MIN, OPERATIONS_MAX = 25, 80
+S3_OPERATIONS = [
+    pytest.param(n, marks=() if n in {14, 21} else pytest.mark.full) for n in range(1, 30)
+]
 KILLED = -signal.SIGKILL
 
 
@@ -75,9 +78,7 @@ def test_fault_22_killed_after_every_store_operation(
     raise AssertionError("a run has fewer operations than this")
 
 
-@pytest.mark.parametrize(
-    "nth", [14, 21, *(pytest.param(n, marks=pytest.mark.full) for n in range(1, 30))]
-)
+@pytest.mark.parametrize("nth", S3_OPERATIONS)
 def test_fault_22_killed_on_a_real_s3_server(seaweed: S3Server, tmp_path: Path, nth: int) -> None:
     bucket = seaweed.new_bucket()
     settings = s3_settings(seaweed, bucket)
@@ -97,17 +98,15 @@ def test_fault_22_killed_on_a_real_s3_server(seaweed: S3Server, tmp_path: Path, 
 
 def test_fault_22_killed_at_any_moment(origin: Site, tmp_path: Path) -> None:
     hits = 0
-    for number, moment in enumerate(Random(22).uniform(0.2, 0.9) for _ in range(6)):
+    for number, pause_seconds in enumerate(Random(22).uniform(0, 0.06) for _ in range(8)):
         site = copy_site(origin, tmp_path / str(number))
         before = Invariants(site)
-        with subprocess.Popen(
-            agent_command(write_config(site), "backup", "--json"),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as process:
-            time.sleep(moment)
+        with start(write_config(site)) as process:
+            wait_until_begun(site)
+            time.sleep(pause_seconds)
             process.kill()
-            hits += process.wait() == KILLED
+            process.communicate()
+        hits += process.returncode == KILLED
         site.note_new_snapshots()
         require_whole_records(site)
         before.hold()
@@ -131,19 +130,29 @@ def slow_site(tmp_path: Path) -> Site:
     return site
 
 
-def start_slow_run(site: Site) -> "subprocess.Popen[str]":
-    """A backup that waits in its rate limit; it has begun to write its state."""
-    config = write_config(site, agent="read_limit_bytes_per_second = 65536")
-    process = subprocess.Popen(
+def start(config: Path) -> "subprocess.Popen[str]":
+    """A backup by the installed command, in the background."""
+    return subprocess.Popen(
         agent_command(config, "backup", "--json"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def wait_until_begun(site: Site) -> None:
+    """Wait until a run has its state open."""
     write_ahead = site.state_directory / f"{STATE_FILE}-wal"
     deadline = time.monotonic() + 30
-    while not write_ahead.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    while not write_ahead.exists():
+        assert time.monotonic() < deadline, "the run did not begin"
+        time.sleep(0.002)
+
+
+def start_slow_run(site: Site) -> "subprocess.Popen[str]":
+    """A backup that waits in its rate limit."""
+    process = start(write_config(site, agent="read_limit_bytes_per_second = 65536"))
+    wait_until_begun(site)
     time.sleep(0.3)
     return process
 

@@ -56,8 +56,8 @@ PACK_SIZE_BYTES = 1 << 20
 class Clock:
     """The time of a whole vault: it stands still until a test moves it."""
 
-    def __init__(self, moment: datetime = datetime.fromtimestamp(MOMENT_US / 1e6, UTC)) -> None:
-        self._moment = moment
+    def __init__(self, moment: datetime | None = None) -> None:
+        self._moment = moment or datetime.fromtimestamp(MOMENT_US / 1e6, UTC)
 
     def now(self) -> datetime:
         """The moment, aware and in UTC."""
