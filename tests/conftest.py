@@ -8,12 +8,19 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import radosgw as radosgw_service
 import seaweed as seaweed_service
 from s3_server import S3Server
 from services import require_service
+
+# Machines that run the tests are busy and noisy: slowness of a draw says nothing about the code.
+hypothesis.settings.register_profile(
+    "safelight", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("safelight")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -51,8 +51,7 @@ def reconcile(store: Store, state: State, keys: WriterKeys, *, epoch: int, warn:
             pack = _read_directory(store, listed, keys, warn)
             if pack is not None and pack.directory.epoch == epoch:
                 with state.transaction():
-                    _adopt(state, pack, indexed=False)
-                result.adopted += 1
+                    result.adopted += _adopt(state, pack, warn, indexed=False)
     for row in state.packs_to_index():
         if row.digest is not None:
             pack = _read_directory(
@@ -114,9 +113,8 @@ def _adopt_from_index(store: Store, state: State, keys: WriterKeys, epoch: int, 
             for pack in _read_segment(store, version, keys, warn):
                 key = (pack.digest, pack.version_id)
                 if key in unknown and pack.directory.epoch == epoch:
-                    _adopt(state, pack, indexed=True)
+                    adopted += _adopt(state, pack, warn, indexed=True)
                     unknown.discard(key)
-                    adopted += 1
     return adopted
 
 
@@ -153,8 +151,14 @@ def _read_directory(
     return IndexedPack(listed.digest, header, version_id, len(data), encode_directory(directory))
 
 
-def _adopt(state: State, pack: IndexedPack, *, indexed: bool) -> None:
+def _adopt(state: State, pack: IndexedPack, warn: Warn, *, indexed: bool) -> bool:
     directory = pack.directory
+    known = state.pack(directory.pack_id)
+    if known is not None:
+        # Another version of the same pack, or a pack made where random numbers repeated.
+        if known.digest != pack.digest:
+            warn(f"two packs have one id: {pack.digest.hex()} is passed over")
+        return False
     row = state.begin_pack(directory.pack_id, directory.source_id, directory.stream)
     # The lock is not known yet: coverage asks the store before the pack is referenced.
     state.pack_uploaded(
@@ -169,3 +173,4 @@ def _adopt(state: State, pack: IndexedPack, *, indexed: bool) -> None:
         state.packs_indexed([row])
     for chunk_id, *where in directory.places():
         state.add_chunk(chunk_id, row, Place(directory.pack_id, *where))
+    return True

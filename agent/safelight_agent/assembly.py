@@ -24,6 +24,7 @@ from safelight_agent.source.command import CommandSource
 from safelight_agent.source.tree import TreeSource
 from safelight_agent.source_runs import run_command, run_tree
 from safelight_agent.state import State, open_state
+from safelight_agent.state_database import StateDamagedError, database_errors, set_aside
 from safelight_agent.state_files import make_private_directory
 from safelight_vault.errors import IncompleteError, VaultError
 from safelight_vault.format.snapshot import SourceKind
@@ -123,24 +124,39 @@ class Agent:
             store = self.open_store()
             require_fit(store, accept_emulated=self.config.vault.accept_emulated_locks)
             membership = self.join(store)
-            with self._state(membership) as state, self._executor() as executor:
-                run = SourceRun(
-                    store=store,
-                    state=state,
-                    membership=membership,
-                    settings=self._settings(source),
-                    host=Host(
-                        now=self.machine.now,
-                        monotonic=self.machine.monotonic,
-                        random_bytes=self.machine.random_bytes,
-                        executor=executor,
-                        stop=self._stop,
-                        on_progress=on_progress,
-                        warn=self._warn,
-                    ),
-                )
-                outcome = self._run(run, state, source)
+            try:
+                outcome = self._back_up(store, membership, source, on_progress)
+            except StateDamagedError as damage:
+                # Damage that shows only when a row is read. The state is a cache: begin without.
+                self._log.warning("state_rebuilt", reason=damage.message)
+                set_aside(self._state_file)
+                outcome = self._back_up(store, membership, source, on_progress)
         return _result(source_name, outcome, started, self.machine.monotonic() - began, error=None)
+
+    def _back_up(
+        self,
+        store: Store,
+        membership: Membership,
+        source: TreeSettings | CommandSettings,
+        on_progress: Callable[[Progress], None],
+    ) -> RunOutcome:
+        with self._state(membership) as state, self._executor() as executor:
+            run = SourceRun(
+                store=store,
+                state=state,
+                membership=membership,
+                settings=self._settings(source),
+                host=Host(
+                    now=self.machine.now,
+                    monotonic=self.machine.monotonic,
+                    random_bytes=self.machine.random_bytes,
+                    executor=executor,
+                    stop=self._stop,
+                    on_progress=on_progress,
+                    warn=self._warn,
+                ),
+            )
+            return self._run(run, state, source)
 
     def _run(
         self, run: SourceRun, state: State, source: TreeSettings | CommandSettings
@@ -169,17 +185,22 @@ class Agent:
 
     @contextmanager
     def _state(self, membership: Membership) -> Iterator[State]:
-        state, set_aside = open_state(
-            self.config.agent.state_directory / STATE_FILE,
+        state, reason = open_state(
+            self._state_file,
             vault_id=membership.trust.vault_id,
             agent_id=membership.agent_id,
         )
-        if set_aside is not None:
-            self._log.warning("state_rebuilt", reason=set_aside)
+        if reason is not None:
+            self._log.warning("state_rebuilt", reason=reason)
         try:
-            yield state
+            with database_errors():
+                yield state
         finally:
             state.close()
+
+    @property
+    def _state_file(self) -> Path:
+        return self.config.agent.state_directory / STATE_FILE
 
     @property
     def _workers(self) -> int:

@@ -28,6 +28,7 @@ from safelight_agent.retention import RetentionPolicy, choose_class, requirement
 from safelight_agent.run_keys import RunKeys
 from safelight_agent.split import ContentCutter
 from safelight_agent.state import State
+from safelight_agent.state_database import StateDamagedError
 from safelight_agent.throttle import RateLimit
 from safelight_agent.upload import Uploader
 from safelight_vault.errors import IncompleteError
@@ -291,7 +292,7 @@ class SourceRun:
         self._uploader.finish_index()
         counts = self.pipeline.counts
         if trees.manifest.entry_count < counts.files:
-            raise AssertionError("the manifest holds fewer entries than files were counted")
+            raise StateDamagedError("the file table lost rows that were just written")
         complete = not checkpoint and counts.files_failed == 0
         sequence = self._chain.sequence + 1
         publisher = Publisher(

@@ -12,6 +12,7 @@ from safelight_agent.coverage import Coverage, Requirement, from_microseconds
 from safelight_agent.file_table import FileTable
 from safelight_agent.packing import Packer
 from safelight_agent.state import PackRow, State
+from safelight_agent.state_database import StateDamagedError
 from safelight_agent.upload import WriterKeys
 from safelight_vault.errors import LockRefusedError
 from safelight_vault.format.chunk import DedupKeys
@@ -117,7 +118,7 @@ class TreeBuilder:
     def _place(self, chunk_id: bytes) -> Place:
         place = self._state.find_chunk(chunk_id)
         if place is None:
-            raise AssertionError("a page that was just stored has no place")
+            raise StateDamagedError("a page that was just stored has no place")
         return Place(
             self._name(place.pack),
             place.block_number,
@@ -132,7 +133,7 @@ class TreeBuilder:
         if digest is None:
             pack = self._state.pack(pack_id)
             if pack is None or pack.digest is None:
-                raise AssertionError("a pack that was just finished has no name")
+                raise StateDamagedError("a pack that was just finished has no name")
             digest = pack.digest
             self._needed.add(pack.row)
             self._names[pack_id] = digest

@@ -91,8 +91,9 @@ class _Scan:
     def _may_keep(self, key: bytes, found: Found, row: FileRow) -> bool:
         # Files come due for their periodic second reading spread over time, by their names.
         spread = self._reread_us * (key[-1] if key else 0) // 256 // 4
-        reread_before = self._run.files.run - self._reread_us + spread
-        if not row.is_file or not row.unchanged(found, reread_before_us=reread_before):
+        now = self._run.files.run
+        reread_before = now - self._reread_us + spread
+        if not row.is_file or not row.unchanged(found, now_us=now, reread_before_us=reread_before):
             return False
         return all(self._run.coverage.covers(pack_id) for pack_id in packs_of(row.value))
 

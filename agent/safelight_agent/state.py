@@ -6,83 +6,30 @@ pack that was not seen through to its upload is forgotten with all that it held,
 not ours (another vault, another version, damaged) is set aside and rebuilt.
 """
 
-import hashlib
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from safelight_vault.errors import ConfigurationError, IncompleteError
+from safelight_agent.state_database import (
+    StateDamagedError,
+    checksum,
+    connect,
+    database_errors,
+    read_note,
+    require_check,
+    set_aside,
+    write_note,
+)
+from safelight_vault.errors import RefusedError
 from safelight_vault.format.pack import Stream
 from safelight_vault.format.place import Place
 
-SCHEMA_VERSION = 1
-_CHECK_SIZE = 8
 _PACK_COLUMNS = (
-    "select id, pack_id, digest, version_id, size_bytes, header_digest, stream, retain_until_us"
+    "select id, pack_id, digest, version_id, size_bytes, header_digest, stream, retain_until_us,"
+    " checksum from packs"
 )
-
-_SCHEMA = """
-create table about (name blob primary key, value blob not null) without rowid;
-create table packs (
-    id integer primary key,
-    pack_id blob not null unique,
-    digest blob unique,
-    version_id text,
-    size_bytes integer,
-    header_digest blob,
-    source_id blob not null,
-    stream integer not null,
-    retain_until_us integer not null default 0,
-    indexed integer not null default 0
-);
-create table chunks (
-    chunk_id blob primary key,
-    pack integer not null,
-    block_number integer not null,
-    block_offset integer not null,
-    block_length integer not null,
-    offset integer not null,
-    length integer not null,
-    checksum blob not null
-) without rowid;
-create table files (
-    source_id blob not null,
-    key blob not null,
-    size_bytes integer not null,
-    mtime_ns integer not null,
-    ctime_ns integer not null,
-    inode integer not null,
-    device integer not null,
-    read_us integer not null,
-    run integer not null,
-    value blob not null,
-    checksum blob not null,
-    primary key (source_id, key)
-) without rowid;
-create table instances (
-    source_id blob not null,
-    path_key blob not null,
-    key blob not null,
-    value blob not null,
-    primary key (source_id, path_key)
-) without rowid;
-create index instances_by_key on instances (source_id, key);
-create table failures (
-    source_id blob not null,
-    key blob not null,
-    reason text not null,
-    primary key (source_id, key)
-) without rowid;
-create table chains (
-    source_id blob primary key,
-    sequence integer not null,
-    digest blob not null,
-    run integer not null
-) without rowid;
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +46,13 @@ class PackRow:
     retain_until_us: int
 
 
-class StateDamagedError(ConfigurationError):
-    """The state file is damaged or not ours; it is set aside and rebuilt from the vault."""
+class RepeatedPackError(RefusedError):
+    """A pack's random id is that of a pack that exists: the random source repeats itself."""
+
+    remedy = (
+        "Restart the machine (a cloned or restored virtual machine may repeat its random numbers), "
+        "then run again: nothing was sealed under a key that had been used before."
+    )
 
 
 def open_state(path: Path, *, vault_id: bytes, agent_id: bytes) -> tuple["State", str | None]:
@@ -108,51 +60,10 @@ def open_state(path: Path, *, vault_id: bytes, agent_id: bytes) -> tuple["State"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fingerprint = vault_id + agent_id
     try:
-        return State(_connect(path, fingerprint)), None
+        return State(connect(path, fingerprint)), None
     except StateDamagedError as damage:
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                os.replace(f"{path}{suffix}", f"{path}.set-aside{suffix}")
-        return State(_connect(path, fingerprint)), damage.message
-
-
-def _connect(path: Path, fingerprint: bytes) -> sqlite3.Connection:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.close(descriptor)
-        database = sqlite3.connect(path, isolation_level=None)
-    except (OSError, sqlite3.OperationalError) as error:
-        raise IncompleteError(f"the state file cannot be opened: {error}") from error
-    try:
-        database.execute("pragma journal_mode = wal")
-        # A lost transaction costs re-reading, so the log is not synced at every commit.
-        database.execute("pragma synchronous = normal")
-        database.execute("pragma cache_size = -16384")
-        version = database.execute("pragma user_version").fetchone()[0]
-        if version == 0 and not database.execute("select 1 from sqlite_master").fetchone():
-            database.executescript("begin;" + _SCHEMA + f"pragma user_version = {SCHEMA_VERSION};")
-            database.execute("insert into about values (?, ?)", (b"vault", fingerprint))
-            database.execute("commit")
-        elif version != SCHEMA_VERSION:
-            raise StateDamagedError(f"the state file has version {version}, not {SCHEMA_VERSION}")
-        known = database.execute("select value from about where name = ?", (b"vault",)).fetchone()
-        if known is None or known[0] != fingerprint:
-            raise StateDamagedError("the state file is of another vault or agent")
-        return database
-    except sqlite3.DatabaseError as error:
-        database.close()
-        raise StateDamagedError("the state file is damaged") from error
-    except StateDamagedError:
-        database.close()
-        raise
-
-
-def _check(*fields: bytes | int) -> bytes:
-    digest = hashlib.blake2b(digest_size=_CHECK_SIZE)
-    for field in fields:
-        data = field if isinstance(field, bytes) else field.to_bytes(8, "big", signed=True)
-        digest.update(len(data).to_bytes(4, "big") + data)
-    return digest.digest()
+        set_aside(path)
+        return State(connect(path, fingerprint)), damage.message
 
 
 class State:
@@ -178,16 +89,10 @@ class State:
             yield
             return
         try:
-            self.database.execute("begin immediate")
-            yield
-            self.database.execute("commit")
-        except sqlite3.OperationalError as error:
-            raise IncompleteError(
-                f"the state file cannot be written: {error}",
-                remedy="Free space in the state directory and run again.",
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise StateDamagedError("the state file is damaged") from error
+            with database_errors():
+                self.database.execute("begin immediate")
+                yield
+                self.database.execute("commit")
         finally:
             if self.database.in_transaction:
                 with suppress(sqlite3.DatabaseError):
@@ -201,21 +106,22 @@ class State:
 
     def note(self, name: bytes) -> bytes | None:
         """A remembered value."""
-        row = self.database.execute("select value from about where name = ?", (name,)).fetchone()
-        return None if row is None else bytes(row[0])
+        return read_note(self.database, name)
 
     def write_note(self, name: bytes, value: bytes) -> None:
         """Remember a value."""
-        self.database.execute("insert or replace into about values (?, ?)", (name, value))
+        write_note(self.database, name, value)
 
     # Packs
 
     def begin_pack(self, pack_id: bytes, source_id: bytes, stream: Stream) -> int:
-        """A row for a pack that is being filled."""
+        """A row for a pack that is being filled; its id must be a new one."""
         cursor = self.database.execute(
-            "insert into packs (pack_id, source_id, stream) values (?, ?, ?)",
+            "insert or ignore into packs (pack_id, source_id, stream) values (?, ?, ?)",
             (pack_id, source_id, int(stream)),
         )
+        if cursor.rowcount != 1:
+            raise RepeatedPackError("the random source repeats itself: a new pack's id is taken")
         return int(cursor.lastrowid or 0)
 
     def pack_uploaded(
@@ -234,17 +140,26 @@ class State:
             " retain_until_us = ? where id = ?",
             (digest, header_digest, version_id, size_bytes, retain_until_us, row),
         )
+        self._seal_pack(row)
 
     def lock_known(self, row: int, retain_until_us: int) -> None:
         """A pack's lock was read back."""
         self.database.execute(
             "update packs set retain_until_us = ? where id = ?", (retain_until_us, row)
         )
+        self._seal_pack(row)
+
+    def _seal_pack(self, row: int) -> None:
+        """Write the checksum of a row that was just changed."""
+        columns = self.database.execute(_PACK_COLUMNS + " where id = ?", (row,)).fetchone()
+        self.database.execute(
+            "update packs set checksum = ? where id = ?", (checksum(*columns[1:-1]), row)
+        )
 
     def pack(self, pack_id: bytes) -> PackRow | None:
         """A pack by its random id."""
         row = self.database.execute(
-            _PACK_COLUMNS + " from packs where pack_id = ?",
+            _PACK_COLUMNS + " where pack_id = ?",
             (pack_id,),
         ).fetchone()
         return None if row is None else _pack_row(row)
@@ -252,7 +167,7 @@ class State:
     def uploaded_packs(self, *, after: bytes = b"") -> Iterator[PackRow]:
         """Packs in the vault, by digest."""
         for row in self.database.execute(
-            _PACK_COLUMNS + " from packs where digest > ? order by digest",
+            _PACK_COLUMNS + " where digest > ? order by digest",
             (after,),
         ):
             yield _pack_row(row)
@@ -260,7 +175,7 @@ class State:
     def packs_to_index(self) -> list[PackRow]:
         """Uploaded packs that no index segment of ours lists yet, in upload order."""
         rows = self.database.execute(
-            _PACK_COLUMNS + " from packs where digest is not null and indexed = 0 order by id"
+            _PACK_COLUMNS + " where digest is not null and indexed = 0 order by id"
         )
         return [_pack_row(row) for row in rows]
 
@@ -298,23 +213,21 @@ class State:
             place.offset,
             place.length,
         )
-        checksum = _check(chunk_id, place.pack, *fields)
         self.database.execute(
             "insert or ignore into chunks values (?, ?, ?, ?, ?, ?, ?, ?)",
-            (chunk_id, row, *fields, checksum),
+            (chunk_id, row, *fields, checksum(chunk_id, place.pack, *fields)),
         )
 
     def find_chunk(self, chunk_id: bytes) -> Place | None:
         """The place of a chunk, its pack given by random id; a damaged row raises."""
         row = self.database.execute(
-            "select pack_id, block_number, block_offset, block_length, offset, length, checksum"
+            "select pack_id, block_number, block_offset, block_length, offset, length, chunks.checksum"
             " from chunks join packs on packs.id = chunks.pack where chunk_id = ?",
             (chunk_id,),
         ).fetchone()
         if row is None:
             return None
-        if _check(chunk_id, *row[:6]) != row[6]:
-            raise StateDamagedError("a row of the chunk index is damaged")
+        require_check(row[6], chunk_id, *row[:6])
         return Place(*row[:6])
 
     def drop_chunk(self, chunk_id: bytes) -> None:
@@ -322,10 +235,12 @@ class State:
         self.database.execute("delete from chunks where chunk_id = ?", (chunk_id,))
 
 
-_PackColumns = tuple[int, bytes, bytes | None, str | None, int | None, bytes | None, int, int]
-
-
-def _pack_row(row: _PackColumns) -> PackRow:
+def _pack_row(row: tuple[int, bytes, bytes | None, str, int, bytes, int, int, bytes]) -> PackRow:
+    number, pack_id, digest, version_id, size_bytes, header_digest, stream, until_us, check = row
+    if digest is None:
+        # Being filled by this very run: there is nothing to vouch for yet.
+        return PackRow(number, pack_id, None, "", 0, b"", Stream(stream), 0)
+    require_check(check, *row[1:-1])
     return PackRow(
-        row[0], row[1], row[2], row[3] or "", row[4] or 0, row[5] or b"", Stream(row[6]), row[7]
+        number, pack_id, digest, version_id, size_bytes, header_digest, Stream(stream), until_us
     )

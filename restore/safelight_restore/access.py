@@ -12,9 +12,11 @@ from datetime import UTC, datetime
 from safelight_vault.errors import (
     ConfigurationError,
     CorruptError,
+    ForeignVaultError,
     ObjectMissingError,
     StoreUnreachableError,
     VaultError,
+    WrongIdentityError,
 )
 from safelight_vault.format.crypto import Identity
 from safelight_vault.format.place import BlockReference
@@ -42,6 +44,8 @@ class DamagedHead:
 
     name: HeadName
     reason: str
+    foreign: bool = False
+    """It says that it belongs to another vault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,8 @@ class Access:
                 if isinstance(result, Head):
                     good.append(result)
                 else:
-                    damaged.append(DamagedHead(name, result.message))
+                    foreign = isinstance(result, ForeignVaultError)
+                    damaged.append(DamagedHead(name, result.message, foreign))
         return Heads(tuple(good), tuple(damaged))
 
     def _load(self, name: HeadName) -> Head | VaultError:
@@ -145,6 +150,11 @@ def choose(heads: Heads, wanted: str, *, at: datetime | None = None) -> Choice:
     newer = tuple(
         damaged for damaged in heads.damaged if until_us is None and _is_newer(damaged, chosen)
     )
+    if not chosen and all(damaged.foreign for damaged in heads.damaged):
+        raise WrongIdentityError(
+            "the snapshots here belong to another vault than the key files at hand",
+            remedy="Use the identity of this vault, or another --vault URL.",
+        )
     if not chosen:
         raise CorruptError(
             f"{len(heads.damaged)} snapshots are listed and none proves itself; "

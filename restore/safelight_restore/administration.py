@@ -12,6 +12,7 @@ from pathlib import Path
 
 from safelight_vault.errors import (
     ConfigurationError,
+    CorruptError,
     ObjectMissingError,
     WrongIdentityError,
 )
@@ -113,7 +114,13 @@ class Administrator:
 
         A further agent is handed the vault's dedup key, which only an identity can open.
         """
-        request = decode_request(request_data, vault_id=self.trust.vault_id)
+        try:
+            request = decode_request(request_data, vault_id=self.trust.vault_id)
+        except CorruptError as error:
+            raise ConfigurationError(
+                f"this is no enrolment request for this vault: {error.message}",
+                remedy="Copy the file again from the agent, or run its init anew.",
+            ) from error
         try:
             configuration, _ = load_configuration(self.store, self.trust)
             created = False

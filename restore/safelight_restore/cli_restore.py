@@ -118,7 +118,13 @@ def find(  # noqa: PLR0917 - one parameter an option
     help="What to do about files that are in the target already.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
-@click.option("--threads", type=click.IntRange(1, 64), default=4, show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="Packs read and files proved at a time.",
+)
 @click.argument("patterns", nargs=-1)
 @snapshot_options
 @json_option

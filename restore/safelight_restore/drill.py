@@ -1,60 +1,61 @@
 """The drill: a timed rehearsal of a restore, from the first listing to the proof on disk.
 
-Steps: choose the snapshots; ask the store about every object they need; index their files; restore
-a sample with the engine of ``restore``; prove it on disk; compare it with the source; name what is
-damaged. The invariant: a step that fails is a finding and not an end, unless the store itself or
-this machine fails; and a drill that restored nothing never passes.
+    vault → objects → tables → restore → prove → compare → damage
+
+Choose the snapshots; ask the store about every object they need; read their tables and draw a
+sample; bring it back with the engine of ``restore``; prove it on disk; compare it with the source;
+name what is damaged. The invariant: what is found wrong does not end the drill, only the failure of
+the store or of this machine does; and a drill that proved no file never passes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from safelight_restore.access import Access, Choice, Heads, choose
-from safelight_restore.drill_check import Comparison, Proof, compare_all, prove_all
-from safelight_restore.drill_damage import find_bad_packs, note_files_in
-from safelight_restore.drill_index import FileIndex
-from safelight_restore.drill_objects import LISTED_MAX, check_objects
-from safelight_restore.drill_recovery import rehearsed, with_recovery_points
+from safelight_restore.access import Access, Choice, Heads, SnapshotBlocks, choose
+from safelight_restore.drill_check import (
+    OPEN_AT_ONCE,
+    Comparison,
+    Outcome,
+    compare_all,
+    in_pages,
+    prove_all,
+)
+from safelight_restore.drill_damage import find_damaged_packs, note_files_in
+from safelight_restore.drill_draw import draw_sample, name_studies
+from safelight_restore.drill_findings import (
+    DIFFERS,
+    judge_comparison,
+    judge_files,
+    judge_objects,
+    judge_snapshots,
+)
+from safelight_restore.drill_index import FileIndex, SampledFile
+from safelight_restore.drill_objects import check_objects
+from safelight_restore.drill_order import DrillOrder
+from safelight_restore.drill_recovery import snapshot_line, with_lock, with_recovery_points
 from safelight_restore.drill_result import (
     DrillResult,
     Ending,
     FindingKind,
-    RestoreFigures,
+    Point,
+    SnapshotLine,
     recovery_time,
 )
-from safelight_restore.drill_sample import SamplePolicy
-from safelight_restore.execute import Progress
+from safelight_restore.execute import Progress, RestoreResult
 from safelight_restore.existing import Exists
-from safelight_restore.restoring import Restored, restore_snapshots
-from safelight_restore.select import Selection, escape
+from safelight_restore.plan import SourceEntries
+from safelight_restore.run import open_restore
+from safelight_restore.select import Selection
 from safelight_restore.target.filesystem import FileSystem
 from safelight_restore.target.tree import Tree
-from safelight_vault.errors import ConfigurationError, CorruptError, VaultError
+from safelight_vault.errors import ConfigurationError, CorruptError, IncompleteError, VaultError
 from safelight_vault.reader import Head, OpenSnapshot
-from safelight_vault.terminal import Bar
+from safelight_vault.terminal import Bar, size_text
 
-SECONDS_PER_DAY = 86_400
-
-_DIFFERS = "other bytes than were backed up, under the same size and time"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrillOrder:
-    """What the operator asked for; ``rotation`` None: the day's number by the store's clock."""
-
-    snapshot: str
-    at: datetime | None
-    sample_files: int
-    sample_percent: float
-    sample_bytes: int | None
-    rotation: int | None
-    sources: Mapping[str, Path]
-    scratch: Path
-    threads: int
+THROUGHPUT_POINTS_MAX = 400
 
 
 class Drill:
@@ -65,6 +66,7 @@ class Drill:
         order: DrillOrder,
         *,
         vault: str,
+        version: str,
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
         progress: Callable[[str], AbstractContextManager[Bar]],
@@ -74,304 +76,304 @@ class Drill:
         self._monotonic = monotonic
         self._progress = progress
         self._index = FileIndex()
-        self._opened: list[OpenSnapshot | None] = []
+        self._opened: list[OpenSnapshot] = []
+        self._step = "vault"
         started = now()
-        self._result = DrillResult(vault=vault, started=started, finished=started)
+        self._result = DrillResult(version=version, vault=vault, started=started, finished=started)
 
     def run(self, open_access: Callable[[], Access]) -> DrillResult:
         """Rehearse; every error raised on purpose ends up in the result, with its exit code."""
-        result = self._result
-        with ExitStack() as stack, closing(self._index):
+        with ExitStack() as stack:
+            stack.callback(self._index.close)
             access: Access | None = None
             try:
-                access = open_access()
-                self._steps(access, stack)
-            except CorruptError as error:
-                result.add(FindingKind.DAMAGE, error.message)
+                with self._timed("vault"):
+                    access = open_access()
+                    heads, choice = self._choose(access)
+                self._rehearse(access, heads, choice, stack)
             except VaultError as error:
-                result.ending = Ending(
-                    message=error.message,
-                    next_step=error.next_step,
-                    exit_code=error.exit_code,
-                )
-            for what in access.tampering if access is not None else ():
-                result.add(FindingKind.DAMAGE, what)
-        result.finished = self._now()
-        return result
+                self._end(error)
+            if access is not None:
+                self._conclude(access)
+        self._result.finished = self._now()
+        return self._result
 
-    def _steps(self, access: Access, stack: ExitStack) -> None:
-        result = self._result
-        result.vault_id = access.trust.vault_id
-        result.store_time = store_time = access.store.now()
-        rotation = self._order.rotation
-        if rotation is None:
-            rotation = int(store_time.timestamp()) // SECONDS_PER_DAY
-        result.policy = SamplePolicy(
-            files=self._order.sample_files,
-            percent=self._order.sample_percent,
-            size_bytes=self._order.sample_bytes,
-            rotation=rotation,
+    def _end(self, error: VaultError) -> None:
+        if isinstance(error, CorruptError):
+            self._result.add(FindingKind.DAMAGE, error.message)
+        self._result.ending = Ending(
+            step=self._step,
+            message=error.message,
+            next_step=error.next_step,
+            exit_code=error.exit_code,
         )
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        self._step = step
+        began = self._monotonic()
+        try:
+            yield
+        finally:
+            self._result.step_seconds[step] = self._monotonic() - began
+
+    def _choose(self, access: Access) -> tuple[Heads, Choice]:
+        result = self._result
+        result.vault = access.store.url
+        result.vault_id = access.trust.vault_id
+        result.store_time = access.store.now()
         heads = access.heads()
         for damaged in heads.damaged:
             snapshot_id = damaged.name.snapshot_id
             result.add(FindingKind.DAMAGE, f"snapshot {snapshot_id}: {damaged.reason}")
-        choice = choose(heads, self._order.snapshot, at=self._order.at)
-        self._timed("objects", lambda: self._check_objects(access, choice, store_time))
-        self._timed("index", lambda: self._index_files(access, choice, heads, store_time, stack))
-        self._index.choose_sample(result.policy)
-        result.total = self._index.totals()
-        result.sample = self._index.totals(sampled=True)
-        result.whole_studies = self._index.whole_studies()
-        try:
-            self._timed("restore", lambda: self._restore_sample(access, choice))
-            self._timed("prove", self._prove)
-            self._timed("compare", self._compare)
-        finally:
-            self._timed("damage", lambda: self._name_damage(access))
+        return heads, choose(heads, self._order.snapshot, at=self._order.at)
 
-    def _timed(self, step: str, run: Callable[[], None]) -> None:
-        began = self._monotonic()
-        try:
-            run()
-        finally:
-            self._result.step_seconds[step] = self._monotonic() - began
-
-    def _check_objects(self, access: Access, choice: Choice, store_time: datetime) -> None:
+    def _rehearse(self, access: Access, heads: Heads, choice: Choice, stack: ExitStack) -> None:
         result = self._result
-        with self._progress("objects") as bar:
-            objects = check_objects(access, choice.heads, now=store_time, on_progress=bar)
-        result.objects = objects
-        for text in objects.tables_damaged:
-            result.add(FindingKind.DAMAGE, text)
-        if objects.missing_count:
-            text = f"{objects.missing_count} of {objects.checked} objects are not there whole"
-            result.add(FindingKind.DAMAGE, text)
-        if objects.unlocked_count:
-            text = f"{objects.unlocked_count} objects are locked for less long than was promised"
-            result.add(FindingKind.UNLOCKED, text)
-        if objects.emulated_count:
-            text = (
-                f"the locks of {objects.emulated_count} objects are emulated: they guard against "
-                "mistakes, not against whoever holds the storage, and are no lock coverage"
-            )
-            result.add(FindingKind.NOTE, text)
-        if objects.moved_unread:
-            text = f"{objects.moved_unread} objects have other VersionIds and were not read: verify"
-            result.add(FindingKind.NOTE, text)
+        store_time = result.store_time or self._now()
+        with self._timed("objects"):
+            asked = heads.good if self._order.all_snapshots else choice.heads
+            with self._progress("objects") as bar:
+                objects = check_objects(access, asked, now=store_time, on_progress=bar)
+            result.objects = objects
+            judge_objects(result, objects)
+        with self._timed("tables"):
+            lines = [self._open(access, head, stack) for head in choice.heads]
+            lines = with_recovery_points(lines, choice.heads, heads.good, store_time)
+            chosen = {head.snapshot_id for head in choice.heads}
+            others = [head for head in asked if head.snapshot_id not in chosen]
+            lines += [snapshot_line(head, None, restored=False) for head in others]
+            coverage = objects.coverage
+            result.snapshots = [
+                with_lock(line, coverage.get(line.snapshot_id), store_time) for line in lines
+            ]
+            judge_snapshots(result, result.snapshots)
+            self._require_sources()
+            self._draw(access, store_time)
+        with self._timed("restore"):
+            files, size_bytes = self._restore(access)
+        self._estimate(files, size_bytes)
+        with self._timed("prove"):
+            self._prove()
+        with self._timed("compare"):
+            self._compare()
 
-    def _index_files(
-        self,
-        access: Access,
-        choice: Choice,
-        heads: Heads,
-        store_time: datetime,
-        stack: ExitStack,
-    ) -> None:
-        result = self._result
-        for number, head in enumerate(choice.heads):
-            snapshot: OpenSnapshot | None = None
-            try:
-                snapshot = access.open(head)
-                stack.callback(snapshot.close)
-            except CorruptError as error:
-                result.add(FindingKind.DAMAGE, f"snapshot {head.snapshot_id}: {error.message}")
-            self._opened.append(snapshot)
-            result.snapshots.append(rehearsed(head, snapshot))
-            if snapshot is not None:
-                self._index_one(number, head, snapshot)
-        result.snapshots[:] = with_recovery_points(
-            result.snapshots, choice.heads, heads.good, store_time
-        )
-        for line in result.snapshots:
-            if line.newest_complete is None:
-                text = f"source {line.source or '(unknown)'} has no complete snapshot"
-                result.add(FindingKind.INCOMPLETE, text)
-            elif not line.complete:
-                text = f"snapshot {line.snapshot_id} is incomplete: some files were not backed up"
-                result.add(FindingKind.NOTE, text)
-        unknown = set(self._order.sources) - {line.source for line in result.snapshots}
-        if unknown:
+    # Tables
+
+    def _open(self, access: Access, head: Head, stack: ExitStack) -> SnapshotLine:
+        try:
+            snapshot = access.open(head)
+        except CorruptError as error:
+            text = f"snapshot {head.snapshot_id} cannot be opened: {error.message}"
+            self._result.add(FindingKind.DAMAGE, text)
+            return snapshot_line(head, None, restored=True)
+        stack.callback(snapshot.close)
+        self._opened.append(snapshot)
+        self._result.sources.append(snapshot.root.source_name)
+        return snapshot_line(head, snapshot.root, restored=True)
+
+    def _require_sources(self) -> None:
+        unknown = set(self._order.sources) - set(self._result.sources)
+        # One that could not be opened keeps its source's name to itself, and is a finding already.
+        all_open = all(line.source for line in self._result.snapshots if line.restored)
+        if unknown and all_open:
             raise ConfigurationError(
                 f"--source names {', '.join(sorted(unknown))}, which no rehearsed snapshot is of",
                 remedy="List sources with 'safelight-restore snapshots'.",
             )
 
-    def _index_one(self, number: int, head: Head, snapshot: OpenSnapshot) -> None:
-        try:
-            for text in self._index.add(number, snapshot):
-                self._result.add(FindingKind.DAMAGE, f"snapshot {head.snapshot_id}: {text}")
-        except CorruptError as error:
-            text = f"snapshot {head.snapshot_id}: {error.message}"
-            self._result.add(FindingKind.DAMAGE, text)
-
-    def _restore_sample(self, access: Access, choice: Choice) -> None:
+    def _draw(self, access: Access, store_time: datetime) -> None:
         result = self._result
-        if not result.sample.files:
-            result.add(FindingKind.INCOMPLETE, "there is no file to restore: nothing was proved")
-            return
-        figures = RestoreFigures(
-            files=0, size_bytes=0, files_failed=0, prepare_seconds=0.0, read_seconds=0.0
-        )
-        for number, head in enumerate(choice.heads):
-            if self._opened[number] is None:
-                continue
-            patterns = [escape(path) for path in self._index.sampled_paths(number)]
-            # No pattern at all would restore everything.
-            if patterns:
-                selection = Selection([] if self._index.is_whole() else patterns)
-                figures = self._restore_one(access, number, head, selection, figures)
-        result.restored = figures
-        result.recovery = recovery_time(figures, result.sample, result.total)
+        with self._progress("tables") as bar:
+            result.drawn = draw_sample(
+                self._opened,
+                self._order.policy(store_time),
+                self._index,
+                vault_id=access.trust.vault_id,
+                today=store_time.date(),
+                on_damage=self._note_damage,
+                on_files=lambda files: bar(0, None, f"{files} files listed"),
+            )
+        result.sample = self._index.sample()
+
+    def _note_damage(self, text: str) -> None:
+        self._result.add(FindingKind.DAMAGE, text)
+
+    # The way back
+
+    def _restore(self, access: Access) -> tuple[int, int]:
+        """Restore the sample; gives the files and bytes that came back."""
+        files = size_bytes = 0
+        began = self._monotonic()
+        with self._progress("restore") as bar:
+            for number in range(len(self._opened)):
+                tell = self._telling(bar, began, size_bytes)
+                found = self._restore_one(access, number, tell)
+                if found is not None:
+                    files += found.files
+                    size_bytes += found.bytes
+                    self._note_failures(number, found)
+        return files, size_bytes
+
+    def _telling(self, bar: Bar, began: float, before: int) -> Callable[[Progress], None]:
+        total = self._result.sample.size_bytes
+
+        def tell(progress: Progress) -> None:
+            note = f"{progress.files_done} of {progress.files_total} files"
+            bar(before + progress.bytes_done, total, note)
+            points = self._result.throughput
+            points.append(Point(self._monotonic() - began, before + progress.bytes_done))
+            if len(points) > THROUGHPUT_POINTS_MAX:
+                del points[1:-1:2]
+
+        return tell
 
     def _restore_one(
-        self,
-        access: Access,
-        number: int,
-        head: Head,
-        selection: Selection,
-        figures: RestoreFigures,
-    ) -> RestoreFigures:
-        began = planned = self._monotonic()
-
-        def note_plan() -> None:
-            nonlocal planned
-            planned = self._monotonic()
-
-        with self._progress("restore") as bar:
-
-            def tell(progress: Progress) -> None:
-                note = f"{progress.files_done} of {progress.files_total} files"
-                bar(progress.bytes_done, progress.bytes_total, note)
-
-            try:
-                restored = restore_snapshots(
-                    access,
-                    Choice((head,), ()),
-                    target=self._target(number),
-                    selection=selection,
-                    exists=Exists.REFUSE,
-                    dry_run_scratch=None,
-                    threads=self._order.threads,
-                    on_progress=tell,
-                    on_plan=lambda _: note_plan(),
-                )
-            except CorruptError as error:
-                self._result.add(FindingKind.DAMAGE, error.message)
-                return figures
-        ended = self._monotonic()
-        self._note_failures(number, restored)
-        found = restored.result
-        return replace(
-            figures,
-            files=figures.files + (found.files if found else 0),
-            size_bytes=figures.size_bytes + (found.bytes if found else 0),
-            files_failed=figures.files_failed + (found.files_failed if found else 0),
-            prepare_seconds=figures.prepare_seconds + planned - began,
-            read_seconds=figures.read_seconds + ended - planned,
+        self, access: Access, number: int, tell: Callable[[Progress], None]
+    ) -> RestoreResult | None:
+        snapshot = self._opened[number]
+        if next(self._index.files_of(number), None) is None:
+            return None
+        entries = SourceEntries(
+            name=snapshot.root.source_name.encode(),
+            snapshot=snapshot.head.name.digest,
+            entries=lambda: self._index.entries(number),
         )
+        with open_restore(
+            target=self._target(number),
+            sources=[entries],
+            selection=Selection([]),
+            exists=Exists.REFUSE,
+            present=access.is_present([snapshot]),
+            threads=self._order.threads,
+        ) as run:
+            free, needed = run.plan.bytes_free, run.plan.bytes_to_write
+            if free is not None and free < needed:
+                raise IncompleteError(
+                    f"the sample needs {size_text(needed)}, the scratch directory has "
+                    f"{size_text(free)} free",
+                    remedy="Give --scratch a directory with more room, or a smaller sample.",
+                )
+            return run.execute(SnapshotBlocks([snapshot]), progress=tell)
 
-    def _note_failures(self, number: int, restored: Restored) -> None:
-        if restored.result is None:
-            return
-        prefix = len(self._result.source_name(number).encode()) + 1
-        others = 0
-        for failed in restored.result.failed:
-            damaged = failed.exit_code == CorruptError.exit_code
+    def _note_failures(self, number: int, found: RestoreResult) -> None:
+        prefix = len(self._result.sources[number].encode()) + 1
+        for failed in found.failed:
             path = failed.path[prefix:]
-            if not self._index.note_error(number, path, failed.reason, damaged=damaged):
-                others += 1
-        if others:
-            kind = FindingKind.INCOMPLETE
-            if restored.result.exit_code == CorruptError.exit_code:
-                kind = FindingKind.DAMAGE
-            self._result.add(kind, f"{others} directories or links were not restored")
-        for warning in restored.result.warnings:
-            self._result.add(FindingKind.NOTE, warning)
+            damaged = failed.exit_code == CorruptError.exit_code
+            if not self._index.is_file(number, path):
+                kind = FindingKind.DAMAGE if damaged else FindingKind.INCOMPLETE
+                self._result.add(kind, f"a directory was not restored: {failed.reason}")
+            elif damaged:
+                self._index.note_damage(number, path, 0, failed.reason)
+            else:
+                self._index.note_left_out(number, path, failed.reason)
+        for warning in found.warnings:
+            # The example's path in a warning may tell a patient's name.
+            self._result.add(FindingKind.NOTE, warning.partition(" (first: ")[0])
 
     def _target(self, number: int) -> Path:
         """Each snapshot has a directory of its own: two agents may have sources of one name."""
-        return self._order.scratch / self._result.snapshots[number].snapshot_id
+        return self._order.scratch / self._opened[number].head.snapshot_id
+
+    def _estimate(self, files: int, size_bytes: int) -> None:
+        drawn, seconds = self._result.drawn, self._result.step_seconds
+        if drawn is not None:
+            self._result.recovery = recovery_time(
+                tables_seconds=seconds["vault"] + seconds["tables"],
+                restore_seconds=seconds["restore"],
+                files=files,
+                size_bytes=size_bytes,
+                files_total=drawn.files_total,
+                bytes_total=drawn.bytes_total,
+            )
+
+    # Proof
 
     def _prove(self) -> None:
-        result = self._result
-        done = 0
+        result, done = self._result, 0
         with self._progress("prove") as bar, ThreadPoolExecutor(self._order.threads) as pool:
-            for number, line in enumerate(result.snapshots):
-                # Made if it is not there: then each of its files is told not to have come back.
-                tree = Tree.at(self._target(number) / line.source, FileSystem(), create=True)
-                if self._opened[number] is None or tree is None:
+            for number in range(len(self._opened)):
+                target = self._target(number) / result.sources[number]
+                # Made where it is absent: then every file is told not to have come back.
+                tree = Tree.at(target, FileSystem(), create=True)
+                if tree is None:
                     continue
                 with closing(tree):
-                    for proof in prove_all(tree, pool, self._index.sampled(number, sound=True)):
-                        self._note_proof(number, proof)
-                        done += proof.file.size_bytes
-                        bar(done, result.sample.size_bytes, f"{result.files_verified} files")
-        result.files_failed = self._index.sampled_errors()
-        if result.files_failed:
-            text = f"{result.files_failed} of {result.sample.files} files did not come back right"
-            damaged = self._index.damaged_totals().files
-            result.add(FindingKind.DAMAGE if damaged else FindingKind.INCOMPLETE, text)
-        elif result.sample.files and not result.files_verified:
-            result.add(FindingKind.INCOMPLETE, "no file was proved")
+                    for page in in_pages(self._index.files_to_prove(number), OPEN_AT_ONCE):
+                        proved: list[SampledFile] = []
+                        for proof in prove_all(tree, pool, page):
+                            self._note_proof(number, proof.file, proof.outcome, proof.reason)
+                            if proof.outcome is Outcome.PROVED:
+                                proved.append(proof.file)
+                            done += proof.file.entry.size_bytes
+                        self._index.note_proved(proved)
+                        bar(done, result.sample.size_bytes, f"{self._index.proved().files} files")
 
-    def _note_proof(self, number: int, proof: Proof) -> None:
-        self._result.dicom_parsed += proof.dicom_parsed
-        self._result.dicom_failed += proof.dicom_failed
-        if proof.error:
-            damaged = not proof.unreadable
-            self._index.note_error(number, proof.file.path, proof.error, damaged=damaged)
+    def _note_proof(self, number: int, file: SampledFile, outcome: Outcome, reason: str) -> None:
+        entry = file.entry
+        if outcome is Outcome.PROVED:
+            self._result.dicom_parsed += file.is_dicom
+        elif outcome is Outcome.UNREADABLE:
+            self._index.note_left_out(number, entry.path, reason)
         else:
-            self._index.note_proved(proof.file.number)
-            self._result.files_verified += 1
+            self._result.dicom_failed += outcome is Outcome.NO_DICOM
+            self._index.note_damage(number, entry.path, entry.size_bytes, reason)
 
     def _compare(self) -> None:
         with self._progress("compare") as bar, ThreadPoolExecutor(self._order.threads) as pool:
-            for number, line in enumerate(self._result.snapshots):
-                path = self._order.sources.get(line.source)
+            for number, source in enumerate(self._result.sources):
+                path = self._order.sources.get(source)
                 if path is not None:
                     self._compare_one(number, path, pool, bar)
 
     def _compare_one(self, number: int, path: Path, pool: ThreadPoolExecutor, bar: Bar) -> None:
-        result = self._result
-        source = result.source_name(number)
+        result, source = self._result, self._result.sources[number]
         tree = Tree.at(path, FileSystem(), create=False)
         if tree is None:
             result.add(FindingKind.INCOMPLETE, f"source {source} is not at {path}")
             return
-        found = dict.fromkeys(Comparison, 0)
+        found = result.compared.setdefault(source, dict.fromkeys(Comparison, 0))
         done = 0
         with closing(tree):
-            for file, outcome in compare_all(tree, pool, self._index.sampled(number)):
-                found[outcome] += 1
-                done += file.size_bytes
+            for page in in_pages(self._index.files_of(number), OPEN_AT_ONCE):
+                for file, outcome in compare_all(tree, pool, page):
+                    found[outcome] += 1
+                    done += file.entry.size_bytes
+                    if outcome is Comparison.DIFFERS:
+                        entry = file.entry
+                        self._index.note_damage(number, entry.path, entry.size_bytes, DIFFERS)
                 bar(done, result.sample.size_bytes, source)
-                if outcome is Comparison.DIFFERS and len(result.differing) < LISTED_MAX:
-                    result.differing.append(self._index.failed_file(file, _DIFFERS))
-        for outcome, count in found.items():
-            result.compared[outcome] = result.compared.get(outcome, 0) + count
-        if found[Comparison.DIFFERS]:
-            text = f"{found[Comparison.DIFFERS]} files of source {source}: {_DIFFERS}"
-            result.add(FindingKind.DAMAGE, text)
-        if found[Comparison.UNREADABLE]:
-            text = f"{found[Comparison.UNREADABLE]} files of source {source} could not be read"
-            result.add(FindingKind.INCOMPLETE, text)
-        if found[Comparison.GONE_SINCE] and found[Comparison.GONE_SINCE] == sum(found.values()):
-            text = f"no file of the sample is in {path}: is source {source} mounted there?"
-            result.add(FindingKind.INCOMPLETE, text)
+        judge_comparison(result, source, path, found)
 
-    def _name_damage(self, access: Access) -> None:
-        """Find out what else the damaged packs hold, and which studies that is."""
+    # Damage
+
+    def _conclude(self, access: Access) -> None:
+        """Find out what else the damaged packs hold, name the studies, and count."""
         result, index = self._result, self._index
-        bad = dict.fromkeys(result.objects.bad_packs if result.objects else (), "missing or cut")
-        bad |= dict.fromkeys(find_bad_packs(access.store, self._opened, index, bad), "damaged")
-        for number, snapshot in enumerate(self._opened):
-            if snapshot is not None and bad:
-                note_files_in(bad, number, snapshot, index)
-        result.studies = index.sampled_studies()
-        result.damaged = index.damaged_totals()
-        result.damaged_studies = index.damaged_studies()
-        result.damaged_files = index.damaged_files()
-        if result.damaged.files:
-            text = f"{result.damaged.files} files of {result.damaged.studies} studies are damaged"
-            result.add(FindingKind.DAMAGE, text)
+        try:
+            with self._timed("damage"):
+                self._spread_damage(access)
+                name_studies(self._opened, index, on_damage=self._note_damage)
+        except VaultError as error:
+            if result.ending is None:
+                self._end(error)
+        for what in access.tampering:
+            result.add(FindingKind.DAMAGE, what)
+        result.sample, result.proved = index.sample(), index.proved()
+        result.damaged, result.left_out = index.damaged(), index.left_out()
+        result.damaged_in_sample = index.damaged_in_sample()
+        result.whole_studies = index.whole_studies()
+        result.studies, result.damaged_studies = index.sampled_studies(), index.damaged_studies()
+        result.damaged_files, result.files_left_out = index.damaged_files(), index.files_left_out()
+        judge_files(result)
+
+    def _spread_damage(self, access: Access) -> None:
+        known = self._result.objects.bad_packs if self._result.objects else set()
+        damaged = find_damaged_packs(
+            access.store, self._opened, self._index.damaged_sample(), known=known
+        )
+        bad = dict.fromkeys(known, "missing or not whole") | dict.fromkeys(damaged, "damaged")
+        if bad:
+            for number, snapshot in enumerate(self._opened):
+                note_files_in(bad, number, snapshot, self._index, on_damage=self._note_damage)

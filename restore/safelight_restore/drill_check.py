@@ -8,18 +8,25 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
-from safelight_restore.drill_index import SampledFile, is_dicom
+from safelight_restore.drill_index import SampledFile
+from safelight_restore.target.tree import InTheWayError, Tree
 from safelight_vault.dicom import parse_head
 from safelight_vault.format.manifest import DicomState, Entry
 
+OPEN_AT_ONCE: Final = 64
+"""Files of a page; each is held open while it is looked at."""
+
 _READ_SIZE: Final = 1 << 20
+_CHANGED: Final = {errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR}
+
+_Outcome = TypeVar("_Outcome")
 
 
 class Outcome(Enum):
@@ -55,71 +62,110 @@ class Comparison(Enum):
     """Other bytes under the same size and time: damage in the source, or a hidden change."""
 
 
-def prove(directory: bytes, file: SampledFile) -> Proof:
-    """Hash and parse the restored file below the directory of its source."""
+def prove_all(tree: Tree, pool: Executor, page: Sequence[SampledFile]) -> Iterator[Proof]:
+    """Hash and parse restored files; ``tree`` is the directory of their source."""
+    return _each(tree, pool, page, prove, _unproved)
+
+
+def compare_all(
+    tree: Tree, pool: Executor, page: Sequence[SampledFile]
+) -> Iterator[tuple[SampledFile, Comparison]]:
+    """Hold files of the source ``tree`` against what the backup recorded of them."""
+    return _each(tree, pool, page, compare, _uncompared)
+
+
+def prove(file: SampledFile, descriptor: int) -> Proof:
+    """Hash and parse one restored file that is open."""
     entry = file.entry
-    try:
-        with _opened(directory + b"/" + entry.path) as descriptor:
-            size_bytes = os.fstat(descriptor).st_size
-            if size_bytes != entry.size_bytes:
-                reason = f"it came back with {size_bytes} bytes instead of {entry.size_bytes}"
-                return Proof(file=file, outcome=Outcome.DAMAGED, reason=reason)
-            # What was just written would be read from memory; the disk is to be asked.
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            if _hash(descriptor) != entry.sha256:
-                reason = "it came back with other bytes than were backed up"
-                return Proof(file=file, outcome=Outcome.DAMAGED, reason=reason)
-            if not is_dicom(file):
-                return Proof(file=file, outcome=Outcome.PROVED)
-            state, _ = parse_head(
-                lambda offset, length: os.pread(descriptor, length, offset), size_bytes
-            )
-    except FileNotFoundError:
-        return Proof(file=file, outcome=Outcome.DAMAGED, reason="it did not come back")
-    except OSError as error:
-        reason = f"it cannot be read back from the scratch directory: {error.strerror}"
-        return Proof(file=file, outcome=Outcome.UNREADABLE, reason=reason)
+    size_bytes = os.fstat(descriptor).st_size
+    if size_bytes != entry.size_bytes:
+        reason = f"it came back with {size_bytes} bytes instead of {entry.size_bytes}"
+        return Proof(file=file, outcome=Outcome.DAMAGED, reason=reason)
+    # What was just written would be read from memory; the disk is to be asked.
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    if _hash(descriptor) != entry.sha256:
+        reason = "it came back with other bytes than were backed up"
+        return Proof(file=file, outcome=Outcome.DAMAGED, reason=reason)
+    if not file.is_dicom:
+        return Proof(file=file, outcome=Outcome.PROVED)
+    state, _ = parse_head(lambda offset, length: os.pread(descriptor, length, offset), size_bytes)
     if state is not DicomState.PARSED:
         reason = "it parsed as DICOM at backup time and does not now"
         return Proof(file=file, outcome=Outcome.NO_DICOM, reason=reason)
     return Proof(file=file, outcome=Outcome.PROVED)
 
 
-def compare(source_root: bytes, file: SampledFile) -> Comparison:
-    """Hold the file in the source against what the backup recorded of it.
+def _unproved(file: SampledFile, error: OSError | InTheWayError) -> Proof:
+    if isinstance(error, FileNotFoundError):
+        return Proof(file=file, outcome=Outcome.DAMAGED, reason="it did not come back")
+    why = error.message if isinstance(error, InTheWayError) else error.strerror
+    reason = f"it cannot be read back from the scratch directory: {why}"
+    return Proof(file=file, outcome=Outcome.UNREADABLE, reason=reason)
 
-    By SHA-256, which ``prove`` holds the restored file against too: equal means equal bytes.
+
+def compare(file: SampledFile, descriptor: int) -> tuple[SampledFile, Comparison]:
+    """Compare one file of the source that is open.
+
+    By SHA-256, which the restored file is held against too: equal means equal bytes.
     """
-    try:
-        with _opened(source_root + b"/" + file.entry.path) as descriptor:
-            if _has_moved(descriptor, file.entry):
-                return Comparison.CHANGED_SINCE
-            if _hash(descriptor) == file.entry.sha256:
-                return Comparison.EQUAL
-            # The PACS is at work: it may be writing to the file now, or was when it was backed up.
-            moved = file.entry.unstable or _has_moved(descriptor, file.entry)
-            return Comparison.CHANGED_SINCE if moved else Comparison.DIFFERS
-    except OSError as error:
-        if error.errno in {errno.ENOENT, errno.ENOTDIR}:
-            return Comparison.GONE_SINCE
-        # A link or a special file in its place.
-        changed = error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}
-        return Comparison.CHANGED_SINCE if changed else Comparison.UNREADABLE
+    if _has_moved(file.entry, descriptor):
+        return file, Comparison.CHANGED_SINCE
+    if _hash(descriptor) == file.entry.sha256:
+        return file, Comparison.EQUAL
+    # The PACS is at work: it may be writing to the file now, or did while it was backed up.
+    moved = file.entry.unstable or _has_moved(file.entry, descriptor)
+    return file, Comparison.CHANGED_SINCE if moved else Comparison.DIFFERS
 
 
-def _has_moved(descriptor: int, entry: Entry) -> bool:
+def _uncompared(
+    file: SampledFile, error: OSError | InTheWayError
+) -> tuple[SampledFile, Comparison]:
+    if isinstance(error, FileNotFoundError):
+        return file, Comparison.GONE_SINCE
+    # A link, a directory or a special file in its place, or on the way to it.
+    changed = isinstance(error, InTheWayError) or error.errno in _CHANGED
+    return file, Comparison.CHANGED_SINCE if changed else Comparison.UNREADABLE
+
+
+def _has_moved(entry: Entry, descriptor: int) -> bool:
     status = os.fstat(descriptor)
-    return (status.st_size, status.st_mtime_ns) != (entry.size_bytes, entry.mtime_ns)
+    return (
+        not stat.S_ISREG(status.st_mode)
+        or status.st_size != entry.size_bytes
+        or status.st_mtime_ns != entry.mtime_ns
+    )
 
 
-@contextmanager
-def _opened(path: bytes) -> Iterator[int]:
-    """A regular file, opened without following a link in its place or waiting for a pipe."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def _each(
+    tree: Tree,
+    pool: Executor,
+    page: Sequence[SampledFile],
+    look: Callable[[SampledFile, int], _Outcome],
+    failed: Callable[[SampledFile, OSError | InTheWayError], _Outcome],
+) -> Iterator[_Outcome]:
+    """The outcome of each file: opened one by one, since a tree is for one thread, read by many."""
+    waiting = []
+    for file in page:
+        try:
+            descriptor = tree.open_file(tuple(file.entry.path.split(b"/")))
+        except (OSError, InTheWayError) as error:
+            yield failed(file, error)
+            continue
+        waiting.append(pool.submit(_look_and_close, file, descriptor, look, failed))
+    for future in waiting:
+        yield future.result()
+
+
+def _look_and_close(
+    file: SampledFile,
+    descriptor: int,
+    look: Callable[[SampledFile, int], _Outcome],
+    failed: Callable[[SampledFile, OSError | InTheWayError], _Outcome],
+) -> _Outcome:
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EISDIR, "not a regular file")
-        yield descriptor
+        return look(file, descriptor)
+    except OSError as error:
+        return failed(file, error)
     finally:
         os.close(descriptor)
 

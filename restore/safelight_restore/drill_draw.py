@@ -1,8 +1,8 @@
 """Draws a drill's sample from the opened snapshots, and names the studies of what it found.
 
 One pass over the catalogues finds the newest studies, one over the manifests takes their files and
-those of the rotation, and tells which files need an object that is not there; a last pass over the
-catalogues names the studies. Memory is that of the newest studies, whatever the archive holds.
+those of the rotation, and a last one over the catalogues names the studies. Memory is that of the
+newest studies, whatever the archive holds.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ from safelight_restore.drill_sample import (
 )
 from safelight_vault.errors import CorruptError
 from safelight_vault.format.catalogue import Instance, decode_instance
-from safelight_vault.format.manifest import Entry, EntryKind, Hole
+from safelight_vault.format.manifest import Entry, EntryKind
 from safelight_vault.format.pages import read_tree
 from safelight_vault.reader import Damage, OpenSnapshot
 
@@ -56,14 +56,10 @@ def draw_sample(
     *,
     vault_id: bytes,
     today: date,
-    bad_packs: frozenset[bytes],
     on_damage: OnDamage,
     on_files: OnFiles,
 ) -> Drawn:
-    """Put the sample into the index, and every file that needs one of ``bad_packs`` as damaged.
-
-    Sources are numbered as their snapshots come.
-    """
+    """Put the sample into the index; sources are numbered as their snapshots come."""
     total_files = sum(snapshot.root.files for snapshot in snapshots)
     total_bytes = sum(snapshot.root.bytes for snapshot in snapshots)
     wanted = policy.wanted_files(total_files, total_bytes)
@@ -76,7 +72,7 @@ def draw_sample(
         for source, snapshot in enumerate(snapshots):
             for study in _whole_studies(source, snapshot, today, on_damage):
                 newest.offer(study)
-    draw = _Draw(index, rotation, newest.chosen(), vault_id, bad_packs)
+    draw = _Draw(index, rotation, newest.chosen(), vault_id)
     for source, snapshot in enumerate(snapshots):
         draw.from_source(source, snapshot, on_damage, on_files)
     draw.take_nearest_if_none()
@@ -89,6 +85,25 @@ def draw_sample(
     )
 
 
+def entries_of(snapshot: OpenSnapshot, on_damage: OnDamage) -> Iterator[Entry]:
+    """All entries of a manifest; what of it cannot be read is told."""
+
+    def lost(reason: str) -> None:
+        on_damage(
+            f"snapshot {snapshot.head.snapshot_id}: a part of the manifest cannot be read "
+            f"({reason}): its files are lost to this snapshot"
+        )
+
+    try:
+        for entry in snapshot.entries_or_damage():
+            if isinstance(entry, Damage):
+                lost(entry.reason)
+            else:
+                yield entry
+    except CorruptError as error:
+        lost(error.message)
+
+
 class _Draw:
     """The pass over the manifests."""
 
@@ -98,13 +113,11 @@ class _Draw:
         rotation: Rotation,
         newest: Iterable[WholeStudy],
         vault_id: bytes,
-        bad_packs: frozenset[bytes],
     ) -> None:
         self._index = index
         self._rotation = rotation
         self._newest = {(study.source, path) for study in newest for path in study.paths}
         self._vault_id = vault_id
-        self._bad_packs = bad_packs
         self._nearest: tuple[int, int, list[Entry]] | None = None
         self._turned = 0
         self.files = self.size_bytes = self.newest_files = 0
@@ -114,13 +127,7 @@ class _Draw:
     ) -> None:
         """Go through one manifest."""
         above: list[Entry] = []
-        for entry in snapshot.entries_or_damage():
-            if isinstance(entry, Damage):
-                on_damage(
-                    f"snapshot {snapshot.head.snapshot_id}: a part of the manifest cannot be read "
-                    f"({entry.reason}): its files are lost to this snapshot"
-                )
-                continue
+        for entry in entries_of(snapshot, on_damage):
             while above and not _is_below(entry.path, above[-1].path):
                 above.pop()
             if entry.kind is EntryKind.DIRECTORY:
@@ -134,8 +141,6 @@ class _Draw:
         entry = entries[-1]
         self.files += 1
         self.size_bytes += entry.size_bytes
-        if self._bad_packs:
-            self._note_bad_packs(source, entry)
         place = place_of(self._vault_id, source_name, entry.path)
         is_newest = (source, entry.path) in self._newest
         in_turn = self._rotation.includes(place)
@@ -147,13 +152,6 @@ class _Draw:
             distance = self._rotation.distance(place)
             if self._nearest is None or distance < self._nearest[0]:
                 self._nearest = (distance, source, entries)
-
-    def _note_bad_packs(self, source: int, entry: Entry) -> None:
-        for extent in entry.extents:
-            if not isinstance(extent, Hole) and extent.pack in self._bad_packs:
-                reason = f"pack {extent.pack.hex()[:16]} is missing or cut short"
-                self._index.note_damage(source, entry.path, entry.size_bytes, reason)
-                return
 
     def take_nearest_if_none(self) -> None:
         """A part of the ring may hold no file; then the next one along the ring is taken."""
@@ -201,11 +199,11 @@ def _instances(snapshot: OpenSnapshot, on_damage: OnDamage) -> Iterator[Instance
         )
 
     load = snapshot.blocks.load_chunk
-    for key, value in read_tree(snapshot.root.catalogue, load, on_damage=note):
-        try:
+    try:
+        for key, value in read_tree(snapshot.root.catalogue, load, on_damage=note):
             yield decode_instance(key, value)
-        except CorruptError as error:
-            note(key, error)
+    except CorruptError as error:
+        note(b"", error)
 
 
 def _is_below(path: bytes, directory: bytes) -> bool:

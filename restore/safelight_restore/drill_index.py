@@ -46,6 +46,11 @@ class SampledFile:
         """Its key in the index, together with the source."""
         return entry_key(self.entry.path)
 
+    @property
+    def is_dicom(self) -> bool:
+        """Whether it parsed as DICOM when it was backed up."""
+        return self.entry.dicom is DicomState.PARSED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyLine:
@@ -115,6 +120,14 @@ class FileIndex:
             (source, entry_key(path), path, int(EntryKind.FILE), size_bytes, reason),
         )
 
+    def is_file(self, source: int, path: bytes) -> bool:
+        """Whether a path is that of a file of the sample (and not of a directory above one)."""
+        found = self._database.execute(
+            "select 1 from files where source = ? and key = ? and kind = ?",
+            (source, entry_key(path), int(EntryKind.FILE)),
+        )
+        return found.fetchone() is not None
+
     def note_left_out(self, source: int, path: bytes, reason: str) -> None:
         """A file of the sample could not be restored, and the vault is not to blame."""
         self._database.execute(
@@ -135,16 +148,20 @@ class FileIndex:
         """What of a source is to be restored: files, and the directories above them."""
         return (file.entry for file in self._sampled("source = ?", (source,)))
 
-    def files_to_prove(self) -> Iterator[SampledFile]:
-        """Files of the sample with which nothing is wrong so far."""
+    def files_to_prove(self, source: int) -> Iterator[SampledFile]:
+        """Files of the sample of one source with which nothing is wrong so far."""
         return self._sampled(
-            "kind = ? and damage is null and left_out is null and proved = 0",
-            (int(EntryKind.FILE),),
+            "kind = ? and source = ? and damage is null and left_out is null",
+            (int(EntryKind.FILE), source),
         )
 
     def files_of(self, source: int) -> Iterator[SampledFile]:
         """All files of the sample of one source."""
         return self._sampled("kind = ? and source = ?", (int(EntryKind.FILE), source))
+
+    def damaged_sample(self) -> Iterator[SampledFile]:
+        """Damaged files of the sample."""
+        return self._sampled("kind = ? and damage is not null", (int(EntryKind.FILE),))
 
     def _sampled(self, where: str, values: tuple[int, ...]) -> Iterator[SampledFile]:
         # Page by key: outcomes are written between two pages.
@@ -288,11 +305,6 @@ class FileIndex:
     def close(self) -> None:
         """Drop the tables."""
         self._database.close()
-
-
-def is_dicom(file: SampledFile) -> bool:
-    """Whether the file parsed as DICOM when it was backed up."""
-    return file.entry.dicom is DicomState.PARSED
 
 
 def _no_spilled_list(_: Place) -> bytes:

@@ -1,8 +1,9 @@
 """The drill's first step: is every object that the snapshots need there, whole and locked?
 
 Asks the store about each object by its VersionId, several at a time; reads no pack, except one that
-is found under another VersionId than recorded. The invariant: what the store itself does not report
-as locked until the promised date is no lock coverage, and an emulated lock never is any.
+is found under another VersionId than recorded. The invariant: an object counts as present only
+after the store spoke of the very version that was recorded, or its bytes were held against its
+name; a listing proves nothing.
 
 Memory stays flat: objects, and what is found out about them, lie in a temporary table on disk.
 """
@@ -13,9 +14,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import Enum
 
 from safelight_restore.access import REQUESTS_AT_ONCE, Access
+from safelight_restore.drill_coverage import (
+    ObjectState,
+    Presence,
+    SnapshotCoverage,
+    is_short,
+    is_weaker,
+)
 from safelight_vault.blocks import hash_version
 from safelight_vault.errors import CorruptError, ObjectMissingError
 from safelight_vault.format.names import Kind, parse_name
@@ -31,30 +38,6 @@ copied to another bucket has nothing but such packs, and ``verify`` is the comma
 """
 
 
-class Presence(Enum):
-    """What became of one object; ``value`` is the word in reports."""
-
-    PRESENT = "present"
-    MOVED = "moved"
-    """There, under another VersionId than recorded (a copied vault, a put that was retried)."""
-    MISSING = "missing"
-    WRONG_SIZE = "wrong_size"
-    """There, shorter or longer than recorded."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectState:
-    """What the store says of one object that a snapshot needs."""
-
-    presence: Presence
-    reason: str = ""
-    lock_mode: LockMode = LockMode.NONE
-    retain_until: datetime | None = None
-    read_bytes: int = 0
-    unread: bool = False
-    """Moved, and its bytes were not compared with its name."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadObject:
     """An object that is not there whole."""
@@ -66,23 +49,12 @@ class BadObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnlockedObject:
-    """An object whose lock ends before it was promised to (``retain_until`` None: no lock)."""
+    """An object whose lock is weaker or shorter than promised (``retain_until`` None: no lock)."""
 
     name: str
     promised_until: datetime
     retain_until: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotCoverage:
-    """Objects that one snapshot needs, and until when a store's lock protects all of them."""
-
-    objects: int
-    size_bytes: int
-    locked_until: datetime | None
-    """None: something is missing, not locked, or locked by emulation only."""
-    emulated_until: datetime | None
-    """The smallest date of locks that are emulated, if there are such."""
+    lock_mode: LockMode
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,7 +73,6 @@ class ObjectsResult:
     coverage: dict[str, SnapshotCoverage] = field(default_factory=dict)
     """By snapshot id; a snapshot whose reference table cannot be read has none."""
     tables_damaged: list[str] = field(default_factory=list)
-    seconds: float = 0.0
 
     @property
     def missing_count(self) -> int:
@@ -121,15 +92,6 @@ class ObjectsResult:
         if self.tables_damaged or not known or len(known) != len(dates):
             return None
         return min(known)
-
-
-def is_short(state: ObjectState, promised_until: datetime, now: datetime) -> bool:
-    """Whether a lock ends before a promise that still holds. Stores keep whole seconds. Pure."""
-    if promised_until <= now or state.presence in {Presence.MISSING, Presence.WRONG_SIZE}:
-        return False
-    if state.retain_until is None or state.lock_mode is LockMode.NONE:
-        return True
-    return state.retain_until < promised_until.replace(microsecond=0)
 
 
 def check_objects(
@@ -181,8 +143,8 @@ def _ask(
             state = future.result()
             if state.presence is Presence.MOVED:
                 state = moved.prove(row, state)
-            _count(row, state, now, result)
-            needed.note(row, state)
+            _count(row, state, now, store.lock_mode, result)
+            needed.note(row, state, store.lock_mode)
             on_progress(result.size_bytes, total, f"{result.checked} objects")
 
         try:
@@ -206,7 +168,9 @@ class _Row:
     promised_until: datetime
 
 
-def _count(row: _Row, state: ObjectState, now: datetime, result: ObjectsResult) -> None:
+def _count(
+    row: _Row, state: ObjectState, now: datetime, mode: LockMode, result: ObjectsResult
+) -> None:
     result.checked += 1
     result.size_bytes += row.size_bytes
     result.presence[state.presence] += 1
@@ -220,7 +184,7 @@ def _count(row: _Row, state: ObjectState, now: datetime, result: ObjectsResult) 
             result.bad_packs.add(name.digest)
         return
     result.lock_modes[state.lock_mode] += 1
-    if is_short(state, row.promised_until, now):
+    if is_short(state, row.promised_until, now, mode):
         result.unlocked_count += 1
         if len(result.unlocked) < LISTED_MAX:
             result.unlocked.append(
@@ -228,6 +192,7 @@ def _count(row: _Row, state: ObjectState, now: datetime, result: ObjectsResult) 
                     name=row.name,
                     promised_until=row.promised_until,
                     retain_until=state.retain_until,
+                    lock_mode=state.lock_mode,
                 )
             )
 
@@ -249,7 +214,6 @@ def _state_of(store: Store, row: _Row) -> ObjectState:
         return ObjectState(presence=Presence.WRONG_SIZE, reason=reason)
     return ObjectState(
         presence=presence,
-        reason=version_id,
         lock_mode=head.lock_mode,
         retain_until=head.retain_until,
     )
@@ -286,9 +250,15 @@ class _MovedObjects:
         for version in self._store.list_versions(row.name):
             if version.name != row.name or version.size_bytes != row.size_bytes:
                 continue
+            if version.is_delete_marker:
+                continue
             self._read_bytes += version.size_bytes
-            if not version.is_delete_marker and hash_version(self._store, version) == digest:
+            try:
+                sound = hash_version(self._store, version) == digest
                 head = self._store.head(version.name, version.version_id)
+            except CorruptError:
+                continue  # it went while it was looked at, or cannot be read whole
+            if sound:
                 return ObjectState(
                     presence=Presence.MOVED,
                     lock_mode=head.lock_mode,
@@ -357,12 +327,12 @@ class _Needed:
                 )
                 last = number
 
-    def note(self, row: _Row, state: ObjectState) -> None:
-        """Keep the lock's date where the store's lock or an emulated one stands behind it."""
+    def note(self, row: _Row, state: ObjectState, mode: LockMode) -> None:
+        """Keep the lock's date where a lock of this mode, or an emulated one, stands behind it."""
         until = state.retain_until
         until_us = None if until is None else round(until.timestamp() * 1_000_000)
         emulated = state.lock_mode is LockMode.EMULATED
-        locked = not emulated and state.lock_mode is not LockMode.NONE
+        locked = not emulated and not is_weaker(state.lock_mode, mode)
         self._database.execute(
             "update objects set until_us = ?, emulated_us = ? where number = ?",
             (until_us if locked else None, until_us if emulated else None, row.number),
@@ -372,16 +342,17 @@ class _Needed:
         """The lock coverage of each snapshot."""
         rows = self._database.execute(
             "select snapshot, count(*), sum(size), count(until_us), min(until_us),"
-            " min(emulated_us) from needs join objects using (number) group by snapshot"
+            " count(coalesce(until_us, emulated_us)), min(coalesce(until_us, emulated_us)),"
+            " count(emulated_us) from needs join objects using (number) group by snapshot"
         )
         return {
             snapshot: SnapshotCoverage(
                 objects=objects,
                 size_bytes=size,
                 locked_until=_moment(until_us) if locked == objects else None,
-                emulated_until=_moment(emulated_us),
+                emulated_until=_moment(any_us) if emulated and any_locked == objects else None,
             )
-            for snapshot, objects, size, locked, until_us, emulated_us in rows
+            for snapshot, objects, size, locked, until_us, any_locked, any_us, emulated in rows
         }
 
     def close(self) -> None:

@@ -1,65 +1,73 @@
-"""The snapshots that a drill rehearses, and the recovery point each of them stands for.
+"""The snapshots of a drill, and the recovery point that each of them stands for. Pure.
 
-Pure. The invariant: a recovery point is a snapshot that is complete, finished and not suspect;
-what is newer and less than that makes no source look better protected than it is.
+The invariant: a recovery point is a snapshot that is complete, finished and not suspect; what is
+newer and less than that makes no source look better protected than it is.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from safelight_restore.drill_result import RehearsedSnapshot
-from safelight_vault.reader import Head, OpenSnapshot
+from safelight_restore.drill_coverage import SnapshotCoverage, lock_state
+from safelight_restore.drill_result import SnapshotLine
+from safelight_vault.format.snapshot import Root
+from safelight_vault.reader import Head
 
 
-def rehearsed(head: Head, snapshot: OpenSnapshot | None) -> RehearsedSnapshot:
-    """The line of a snapshot, opened if it could be; its recovery point is not known yet."""
+def snapshot_line(head: Head, root: Root | None, *, restored: bool) -> SnapshotLine:
+    """The line of a snapshot, as far as it alone can tell."""
     envelope = head.snapshot
-    return RehearsedSnapshot(
+    return SnapshotLine(
         snapshot_id=head.snapshot_id,
-        source=snapshot.root.source_name if snapshot else "",
+        source=root.source_name if root else "",
         agent=head.certificate.label,
         retention_class=envelope.retention_class.name.lower(),
-        created=moment(envelope.created_us),
-        retain_until=moment(envelope.retain_until_us),
+        created=_moment(envelope.created_us),
+        promised_until=_moment(envelope.retain_until_us),
         complete=envelope.complete,
-        files=snapshot.root.files if snapshot else 0,
-        size_bytes=snapshot.root.bytes if snapshot else 0,
-        newest_complete=None,
-        rpo_seconds=None,
+        restored=restored,
+        files=root.files if root else 0,
+        size_bytes=root.bytes if root else 0,
     )
 
 
-def moment(microseconds: int) -> datetime:
-    """A time of a snapshot, aware and in UTC."""
-    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
+def with_lock(
+    line: SnapshotLine, coverage: SnapshotCoverage | None, store_time: datetime
+) -> SnapshotLine:
+    """The line with what the store said of its locks."""
+    state = lock_state(coverage, line.promised_until, store_time)
+    return replace(line, coverage=coverage, lock=state)
 
 
 def with_recovery_points(
-    lines: Sequence[RehearsedSnapshot],
-    chosen: Sequence[Head],
+    lines: Sequence[SnapshotLine],
+    heads: Sequence[Head],
     good: Iterable[Head],
     store_time: datetime,
-) -> list[RehearsedSnapshot]:
-    """The lines with the age of the newest complete snapshot of each one's source. Pure.
+) -> list[SnapshotLine]:
+    """The lines with the age of the newest complete snapshot of each one's source.
 
-    An agent that was set up anew goes on with a chain of its own: chains that are rehearsed under
-    one source's name count together.
+    ``heads`` belong to ``lines`` one by one. An agent that was set up anew goes on with a chain of
+    its own: chains under one source's name count together.
     """
-    names = {_chain(head): line.source for head, line in zip(chosen, lines, strict=True)}
+    names = {_chain(head): line.source for head, line in zip(heads, lines, strict=True)}
     newest: dict[object, datetime] = {}
     for head in good:
         envelope = head.snapshot
         if envelope.complete and not envelope.suspect and not envelope.checkpoint:
             key = names.get(_chain(head)) or _chain(head)
-            created = moment(envelope.created_us)
+            created = _moment(envelope.created_us)
             newest[key] = max(created, newest.get(key, created))
     found = []
-    for head, line in zip(chosen, lines, strict=True):
-        created_last = newest.get(line.source or _chain(head))
-        age = None if created_last is None else (store_time - created_last).total_seconds()
-        found.append(replace(line, newest_complete=created_last, rpo_seconds=age))
+    for head, line in zip(heads, lines, strict=True):
+        last = newest.get(line.source or _chain(head))
+        age = None if last is None else max(0.0, (store_time - last).total_seconds())
+        found.append(replace(line, newest_complete=last, rpo_seconds=age))
     return found
+
+
+def _moment(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
 
 
 def _chain(head: Head) -> tuple[bytes, bytes]:

@@ -10,7 +10,9 @@ from safelight_agent.chain import EMPTY, Chain, ForkedChainError, read_chain, so
 from safelight_agent.membership import AGENT_KEY_FILE
 from safelight_vault.format.names import Kind, parse_name
 from safelight_vault.key_files import read_agent_keys, read_trust
-from vaults import VaultFixture, flip
+from vaults import Clock, VaultFixture, flip
+
+TOMORROW = Clock().now() + timedelta(days=1)
 
 
 def chain_of(vault: VaultFixture) -> Chain:

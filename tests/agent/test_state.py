@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from keys import SOURCE_ID, VAULT_ID, agent_id, fixed_bytes
-from safelight_agent.state import State, StateDamagedError, open_state
+from safelight_agent.state import State, open_state
+from safelight_agent.state_database import StateDamagedError
 from safelight_vault.errors import IncompleteError
 from safelight_vault.format.pack import Stream
 from safelight_vault.format.place import Place

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from safelight_agent.chain import source_id_of
 from safelight_vault.format.catalogue import Instance, encode_instance
 from safelight_vault.format.chunk import DedupKeys
 from safelight_vault.format.codec import CODECS
@@ -28,6 +29,7 @@ from safelight_vault.format.padme import padme
 from safelight_vault.format.run_key import RunKey, SealedRunKey
 from safelight_vault.format.snapshot import RetentionClass, SourceKind
 from safelight_vault.key_files import read_identity
+from safelight_vault.objects import OBJECT_SIZE_MAX
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "format.md"
@@ -231,6 +233,9 @@ ANSWERS: dict[str, Callable[[], bytes]] = {
     ),
     "key for chunk ids": lambda: KEYS.chunk_id_key,
     "index key": lambda: KEYS.index_key,
+    "source id of the source `pacs` of this agent": lambda: source_id_of(
+        VAULT_ID, agent_id_of(SigningKey(SEED).verifying_key), "pacs"
+    ),
     "splitter seed": lambda: KEYS.splitter_seed.to_bytes(8, "big"),
     'chunk id of `"safelight"`': lambda: KEYS.chunk_id(b"safelight"),
 }
@@ -239,6 +244,15 @@ ANSWERS: dict[str, Callable[[], bytes]] = {
 def test_the_known_answers_are_what_the_code_computes() -> None:
     written = {row[0]: code(row[1]) for row in table("value", "hex").rows}
     assert written == {name: answer().hex() for name, answer in ANSWERS.items()}
+
+
+def test_the_longest_object_of_each_kind_is_that_of_the_code() -> None:
+    written = {
+        kind: number(row[1])
+        for row in table("kind", "`longest`").rows
+        for kind in re.findall(r"`([a-z]+)`", row[0])
+    }
+    assert written == {kind.value: size for kind, size in OBJECT_SIZE_MAX.items()}
 
 
 def test_the_padded_sizes_are_what_the_code_computes() -> None:

@@ -7,6 +7,7 @@ The tree, with the exit code of each class in brackets:
     │   └── UnsupportedFormatError    the vault is newer than this program: install a newer one
     ├── CorruptError [3]              bytes are not what was signed or named: damage or attack
     │   ├── ObjectMissingError        an object that the vault needs is not there
+    │   ├── ForeignVaultError         an object that says it belongs to another vault
     │   └── DecodeError               bytes that do not follow docs/format.md
     ├── WrongIdentityError [4]        the key at hand does not open this vault
     ├── RefusedError [5]              it could be done, but must not be
@@ -64,6 +65,10 @@ class CorruptError(VaultError):
 
 class ObjectMissingError(CorruptError):
     """The store has no such object or no such version of it."""
+
+
+class ForeignVaultError(CorruptError):
+    """An object whose frame names another vault: planted, or the wrong key file is at hand."""
 
 
 class DecodeError(CorruptError):

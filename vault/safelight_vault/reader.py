@@ -9,7 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from safelight_vault.blocks import BlockSource, ReferenceMap, RunKeyRing
-from safelight_vault.errors import CorruptError, DecodeError, ObjectMissingError
+from safelight_vault.errors import (
+    CorruptError,
+    DecodeError,
+    ForeignVaultError,
+    ObjectMissingError,
+    WrongIdentityError,
+)
 from safelight_vault.format.catalogue import Instance, decode_instance, patient_prefix
 from safelight_vault.format.configuration import VaultConfiguration, decode_configuration
 from safelight_vault.format.crypto import Identity
@@ -155,6 +161,8 @@ def load_configuration(
             problem = error
             if on_tamper is not None:
                 on_tamper(error.message)
+    if isinstance(problem, ForeignVaultError):
+        raise WrongIdentityError(f"the key files at hand are not of this vault: {problem.message}")
     if problem is not None:
         raise problem
     raise ObjectMissingError(

@@ -7,7 +7,7 @@ word alone (format.md section 4.3).
 
 from dataclasses import dataclass
 
-from safelight_vault.errors import CorruptError, WrongIdentityError
+from safelight_vault.errors import CorruptError, ForeignVaultError, WrongIdentityError
 from safelight_vault.format.crypto import (
     FINGERPRINT_SIZE,
     RECIPIENT_SIZE,
@@ -110,7 +110,7 @@ def require_administrator(
     """
     what = framed.structure.name.lower()
     if framed.vault_id != vault_id:
-        raise CorruptError(f"{what}: it belongs to another vault")
+        raise ForeignVaultError(f"{what}: it belongs to another vault")
     if administrator.fingerprint != fingerprint:
         raise CorruptError(f"{what}: not signed by this vault's administrator")
     framed.verified_body(administrator)

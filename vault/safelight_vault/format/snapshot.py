@@ -9,7 +9,12 @@ import re
 from dataclasses import dataclass
 from enum import IntEnum
 
-from safelight_vault.errors import CorruptError, DecodeError, UnsupportedFormatError
+from safelight_vault.errors import (
+    CorruptError,
+    DecodeError,
+    ForeignVaultError,
+    UnsupportedFormatError,
+)
 from safelight_vault.format.crypto import SigningKey
 from safelight_vault.format.enrolment import (
     CERTIFICATE_SIZE_MAX,
@@ -196,7 +201,7 @@ def decode_snapshot(
     """A snapshot proved by signature and certificate up to the pinned administrator."""
     framed = decode_signed(data, Structure.SNAPSHOT)
     if framed.vault_id != vault_id:
-        raise CorruptError("snapshot: it belongs to another vault")
+        raise ForeignVaultError("snapshot: it belongs to another vault")
     snapshot = _read_body(framed.unverified_body)
     certificate = decode_certificate(
         snapshot.certificate,

@@ -1,0 +1,79 @@
+"""What the figures of a drill mean: findings in words, each of a kind that decides the exit code.
+
+Pure but for the result that the findings are noted in. The invariant: nothing that was found wrong
+stays a mere number.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from safelight_restore.drill_check import Comparison
+from safelight_restore.drill_objects import ObjectsResult
+from safelight_restore.drill_result import DrillResult, FindingKind, SnapshotLine
+
+DIFFERS = "the source holds other bytes under the same size and time"
+
+
+def judge_objects(result: DrillResult, objects: ObjectsResult) -> None:
+    """What the store said of the objects."""
+    for text in objects.tables_damaged:
+        result.add(FindingKind.DAMAGE, text)
+    if objects.missing_count:
+        text = f"{objects.missing_count} of {objects.checked} objects are not there whole"
+        result.add(FindingKind.DAMAGE, text)
+    if objects.unlocked_count:
+        text = f"{objects.unlocked_count} objects are locked less, or less long, than was promised"
+        result.add(FindingKind.UNLOCKED, text)
+    if objects.emulated_count:
+        text = (
+            f"the locks of {objects.emulated_count} objects are emulated: they guard against "
+            "mistakes, not against whoever holds the storage, and are no lock coverage"
+        )
+        result.add(FindingKind.NOTE, text)
+    if objects.moved_unread:
+        text = (
+            f"{objects.moved_unread} objects have other VersionIds than recorded (is this a copy "
+            "of the vault?) and were not read: 'safelight-restore verify' reads them all"
+        )
+        result.add(FindingKind.NOTE, text)
+
+
+def judge_snapshots(result: DrillResult, snapshots: Iterable[SnapshotLine]) -> None:
+    """What the snapshots say of themselves."""
+    for line in snapshots:
+        if not line.restored:
+            continue
+        if line.newest_complete is None:
+            text = f"source {line.source or '(unknown)'} has no complete snapshot"
+            result.add(FindingKind.NOTE, text)
+        elif not line.complete:
+            text = f"snapshot {line.snapshot_id} is incomplete: some files were not backed up"
+            result.add(FindingKind.NOTE, text)
+
+
+def judge_comparison(
+    result: DrillResult, source: str, path: Path, found: Mapping[Comparison, int]
+) -> None:
+    """What the comparison of one source came to."""
+    if found[Comparison.DIFFERS]:
+        text = f"{found[Comparison.DIFFERS]} files of source {source}: {DIFFERS}"
+        result.add(FindingKind.DAMAGE, text)
+    if found[Comparison.UNREADABLE]:
+        text = f"{found[Comparison.UNREADABLE]} files of source {source} could not be read"
+        result.add(FindingKind.INCOMPLETE, text)
+    if found[Comparison.GONE_SINCE] and found[Comparison.GONE_SINCE] == sum(found.values()):
+        text = f"no file of the sample is in {path}: is source {source} mounted there?"
+        result.add(FindingKind.INCOMPLETE, text)
+
+
+def judge_files(result: DrillResult) -> None:
+    """What became of the files."""
+    if result.damaged.files:
+        studies = f" of {result.damaged.studies} studies" if result.damaged.studies else ""
+        text = f"{result.damaged.files} files{studies} are damaged"
+        result.add(FindingKind.DAMAGE, text)
+    if result.left_out.files:
+        text = f"{result.left_out.files} files of the sample were not restored"
+        result.add(FindingKind.INCOMPLETE, text)
+    if result.drawn is not None and not result.sample.files:
+        result.add(FindingKind.INCOMPLETE, "there is no file to restore: nothing was proved")
