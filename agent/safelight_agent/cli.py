@@ -172,8 +172,12 @@ def _back_up_one(agent: Agent, name: str, terminal: Terminal, log: Log) -> RunRe
 
 
 def _stop_on_signals(stop: threading.Event) -> None:
+    def ask_to_stop(*_: object) -> None:
+        # From a thread: the handler may have interrupted this thread inside the event's own lock.
+        threading.Thread(target=stop.set).start()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, ask_to_stop)
 
 
 def _write_textfile(agent: Agent, results: ResultStore, log: Log) -> None:

@@ -52,6 +52,9 @@ class NeededPacks:
             self._bits.extend(bytes(byte + 1 - len(self._bits)))
         self._bits[byte] |= 1 << bit
 
+    def __len__(self) -> int:
+        return sum(byte.bit_count() for byte in self._bits)
+
     def __contains__(self, row: int) -> bool:
         byte, bit = divmod(row, 8)
         return byte < len(self._bits) and bool(self._bits[byte] >> bit & 1)
@@ -223,6 +226,8 @@ class Publisher:
             (pack for pack in self._state.uploaded_packs() if pack.row in needed),
             key=lambda pack: pack.row,
         )
+        if len({pack.row for pack in packs}) != len(needed):
+            raise StateDamagedError("an index of the state file lost packs that are needed")
         references = []
         for pack in packs:
             if not self._coverage.covers(pack.pack_id):

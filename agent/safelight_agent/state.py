@@ -221,7 +221,8 @@ class State:
     def find_chunk(self, chunk_id: bytes) -> Place | None:
         """The place of a chunk, its pack given by random id; a damaged row raises."""
         row = self.database.execute(
-            "select pack_id, block_number, block_offset, block_length, offset, length, chunks.checksum"
+            "select pack_id, block_number, block_offset, block_length, offset, length,"
+            " chunks.checksum"
             " from chunks join packs on packs.id = chunks.pack where chunk_id = ?",
             (chunk_id,),
         ).fetchone()

@@ -273,7 +273,7 @@ _KEY_FILE_FIELDS = {
 
 def read_key_file(path: Path, kind: str) -> dict[str, bytes]:
     """The fields of a key file; refuses a secret that others may read."""
-    if kind != "safelight-trust" and stat.S_IMODE(os.stat(path).st_mode) & 0o077:
+    if kind != "safelight-trust" and stat.S_IMODE(os.stat(path).st_mode) & 0o044:
         raise WrongConfiguration(f"{path}: others than its owner may read it")
     return parse_key_file(path.read_bytes(), kind)
 

@@ -163,6 +163,11 @@ class MemoryStore:
         with self._guard:
             return self._add(validate_name(name), None)
 
+    def attacker_exchange(self, name: str, data: bytes, version_id: str | None = None) -> None:
+        """Put other bytes behind a version, lock or not: the host of the store can."""
+        with self._guard:
+            self._find(name, version_id).data = data
+
     def delete_version(
         self, name: str, version_id: str, *, bypass_governance: bool = False
     ) -> None:

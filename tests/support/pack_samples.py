@@ -16,6 +16,7 @@ from safelight_vault.format.pack import (
     PackBuilder,
     Stream,
 )
+from safelight_vault.format.run_key import RunKey
 
 CHUNKS = ((b"first chunk", b"second chunk"), (b"a chunk alone",), (b"\x00" * 300, b"last"))
 """The chunks of each block of a sample pack."""
@@ -37,14 +38,17 @@ def build_pack(
     random_bytes: Callable[[int], bytes],
     *,
     blocks: Sequence[Sequence[bytes]] = CHUNKS,
-    run: str = "run",
+    run: str | RunKey = "run",
     signer: str = "agent",
     owner: str = "agent",
 ) -> SamplePack:
-    """A finished pack of these blocks of chunks; ``owner`` is the agent that the header claims."""
+    """A finished pack of these blocks of chunks; ``owner`` is the agent that the header claims.
+
+    ``run`` is an open run key, or the name of one that is sealed to the first identity.
+    """
     parts: list[bytes] = []
     builder = PackBuilder(
-        run_key=run_key(run),
+        run_key=run_key(run) if isinstance(run, str) else run,
         pack_id=random_bytes(32),
         agent_id=agent_id(owner),
         source_id=SOURCE_ID,

@@ -4,6 +4,8 @@ import hashlib
 import tempfile
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey
+
 from keys import (
     VAULT_ID,
     administrator_fingerprint,
@@ -12,6 +14,7 @@ from keys import (
     run_key,
     signing_key,
 )
+from safelight_vault.format.crypto import derive
 from safelight_vault.format.run_key import RECIPIENTS_MAX, RunKey
 from safelight_vault.format.wire import Writer
 from safelight_vault.key_files import (
@@ -119,8 +122,8 @@ def _signatures(to: Collection) -> None:
     halves = data[:64] + signing_key("other agent").sign(message)[64:]
     about = "each half of another signer"
     to.add("signatures/mixed", "signature", halves, about=about, expected="corrupt", given=given)
-    keys = signing_key("agent")
-    bare = data[:64] + keys._halves[1].sign(message)
+    seed = derive(signing_key("agent").seed, salt=b"", label=b"safelight/ml-dsa-65-seed/v1")
+    bare = data[:64] + MLDSA65PrivateKey.from_seed_bytes(seed).sign(message)
     about = "an ML-DSA signature of the message without the label"
     to.add("signatures/bare", "signature", bare, about=about, expected="corrupt", given=given)
 

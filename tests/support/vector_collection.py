@@ -48,7 +48,8 @@ class Collection:
     ) -> None:
         """A vector: a file of its own with these bytes or, without, the ``file`` that is given.
 
-        ``rest`` are further fields of its line: ``file``, ``flip``, ``cut``, ``append``, ``given``.
+        ``rest`` are further fields of its line: ``file``, ``given``, and
+        ``put``, ``flip``, ``cut`` or ``append`` for damage.
         """
         line = {"name": name, "kind": kind, "about": about, "expected": expected, **rest}
         if data is not None:

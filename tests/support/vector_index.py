@@ -25,6 +25,7 @@ class Vector:
     kind: str
     about: str
     expected: str
+    put: tuple[int, str] | None = None
     flip: int | None = None
     cut: int | None = None
     append: str = ""
@@ -34,6 +35,9 @@ class Vector:
     def data(self) -> bytes:
         """The bytes to decode: those of the file, with the damage that the index asks for."""
         data = bytearray(read_file(self.file))
+        if self.put is not None:
+            at, changed = self.put[0], bytes.fromhex(self.put[1])
+            data[at : at + len(changed)] = changed
         if self.flip is not None:
             data[self.flip] ^= 0xFF
         if self.cut is not None:

@@ -1,5 +1,6 @@
 """What the files that ship with pydicom are found to be, held against pydicom on each of them."""
 
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from safelight_vault import dicom
 from safelight_vault.dicom_facts import TEXT_TAGS
 from safelight_vault.dicom_walk import UnusualError
 from safelight_vault.format.manifest import DicomState
+
+PIXEL_DATA = 0x7FE0_0010
 
 
 def bundled_files() -> Iterator[Path]:

@@ -26,7 +26,6 @@ from safelight_vault.format.pages import (
 )
 from safelight_vault.format.place import Place
 
-
 DEEP_VALUE_SIZE = PAGE_SIZE_MIN
 DEEP_ENTRY_SIZE = 8 + 8 + DEEP_VALUE_SIZE
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keys import OTHER_VAULT_ID, SOURCE_ID, VAULT_ID, agent_id, fixed_bytes, signing_key
+from name_strategies import version_ids
 from safelight_vault.errors import CorruptError, DecodeError, UnsupportedFormatError
 from safelight_vault.format.envelope import Structure, encode_plain, encode_signed
 from safelight_vault.format.names import Kind, ObjectName
@@ -22,7 +23,6 @@ from safelight_vault.format.references import (
     encode_table,
     segments_of,
 )
-from name_strategies import version_ids
 from strictness import (
     outcome,
     require_exact_length,

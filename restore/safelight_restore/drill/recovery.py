@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from safelight_restore.drill_coverage import SnapshotCoverage, lock_state
-from safelight_restore.drill_result import SnapshotLine
+from safelight_restore.drill.coverage import SnapshotCoverage, lock_state
+from safelight_restore.drill.result import SnapshotLine
 from safelight_vault.format.snapshot import Root
 from safelight_vault.reader import Head
 

@@ -227,9 +227,9 @@ class FileIndex:
         """Damaged files, of the sample or not."""
         return self._totals("damage is not null")
 
-    def damaged_in_sample(self) -> Totals:
-        """Damaged files of the sample."""
-        return self._totals("damage is not null and sampled = 1")
+    def lost(self) -> Totals:
+        """Damaged files of the sample, but for those that came back right all the same."""
+        return self._totals("damage is not null and sampled = 1 and proved = 0")
 
     def left_out(self) -> Totals:
         """Files that were not restored for other reasons than damage."""

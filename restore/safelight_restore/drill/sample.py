@@ -1,6 +1,6 @@
 """Which files a drill restores: the newest studies whole, and a rotation over everything else.
 
-Pure arithmetic; ``drill_draw`` does the looking up. The invariant: drills with successive
+Pure arithmetic; ``draw`` does the looking up. The invariant: drills with successive
 rotations restore every file in turn, whatever the step between them (daily, weekly, monthly), and
 whatever is added to the archive meanwhile.
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from safelight_restore.access import REQUESTS_AT_ONCE, Access
-from safelight_restore.drill_coverage import (
+from safelight_restore.drill.coverage import (
     ObjectState,
     Presence,
     SnapshotCoverage,

@@ -15,7 +15,19 @@ from datetime import datetime
 from pathlib import Path
 
 from safelight_restore.access import Access, Choice, Heads, SnapshotBlocks, choose
-from safelight_restore.drill_check import (
+from safelight_restore.drill.damage import find_damaged_packs, note_files_in
+from safelight_restore.drill.draw import draw_sample, name_studies
+from safelight_restore.drill.findings import (
+    DIFFERS,
+    judge_comparison,
+    judge_files,
+    judge_objects,
+    judge_snapshots,
+)
+from safelight_restore.drill.index import FileIndex, SampledFile
+from safelight_restore.drill.objects import check_objects
+from safelight_restore.drill.order import DrillOrder
+from safelight_restore.drill.proof import (
     OPEN_AT_ONCE,
     Comparison,
     Outcome,
@@ -23,20 +35,8 @@ from safelight_restore.drill_check import (
     in_pages,
     prove_all,
 )
-from safelight_restore.drill_damage import find_damaged_packs, note_files_in
-from safelight_restore.drill_draw import draw_sample, name_studies
-from safelight_restore.drill_findings import (
-    DIFFERS,
-    judge_comparison,
-    judge_files,
-    judge_objects,
-    judge_snapshots,
-)
-from safelight_restore.drill_index import FileIndex, SampledFile
-from safelight_restore.drill_objects import check_objects
-from safelight_restore.drill_order import DrillOrder
-from safelight_restore.drill_recovery import snapshot_line, with_lock, with_recovery_points
-from safelight_restore.drill_result import (
+from safelight_restore.drill.recovery import snapshot_line, with_lock, with_recovery_points
+from safelight_restore.drill.result import (
     DrillResult,
     Ending,
     FindingKind,
@@ -362,7 +362,7 @@ class Drill:
             result.add(FindingKind.DAMAGE, what)
         result.sample, result.proved = index.sample(), index.proved()
         result.damaged, result.left_out = index.damaged(), index.left_out()
-        result.damaged_in_sample = index.damaged_in_sample()
+        result.lost = index.lost()
         result.whole_studies = index.whole_studies()
         result.studies, result.damaged_studies = index.sampled_studies(), index.damaged_studies()
         result.damaged_files, result.files_left_out = index.damaged_files(), index.files_left_out()

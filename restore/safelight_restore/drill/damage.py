@@ -7,8 +7,8 @@ against its name.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from safelight_restore.drill_draw import OnDamage, entries_of
-from safelight_restore.drill_index import FileIndex, SampledFile
+from safelight_restore.drill.draw import OnDamage, entries_of
+from safelight_restore.drill.index import FileIndex, SampledFile
 from safelight_vault.blocks import hash_version
 from safelight_vault.errors import CorruptError
 from safelight_vault.format.manifest import Entry, EntryKind, Hole

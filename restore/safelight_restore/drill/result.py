@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from safelight_restore.drill_check import Comparison
-from safelight_restore.drill_coverage import LockState, SnapshotCoverage
-from safelight_restore.drill_draw import Drawn
-from safelight_restore.drill_index import FileLine, StudyLine, Totals
-from safelight_restore.drill_objects import ObjectsResult
+from safelight_restore.drill.coverage import LockState, SnapshotCoverage
+from safelight_restore.drill.draw import Drawn
+from safelight_restore.drill.index import FileLine, StudyLine, Totals
+from safelight_restore.drill.objects import ObjectsResult
+from safelight_restore.drill.proof import Comparison
 from safelight_vault.errors import CorruptError, IncompleteError, RefusedError
 
 NO_TOTALS = Totals(files=0, size_bytes=0, studies=0)
@@ -169,7 +169,9 @@ class DrillResult:
     """By source."""
     studies: list[StudyLine] = field(default_factory=list)
     damaged: Totals = NO_TOTALS
-    damaged_in_sample: Totals = NO_TOTALS
+    """In the vault, of the sample or not; or in the source, where it was compared."""
+    lost: Totals = NO_TOTALS
+    """Of the sample, and not restored because of damage."""
     damaged_studies: list[StudyLine] = field(default_factory=list)
     damaged_files: list[FileLine] = field(default_factory=list)
     left_out: Totals = NO_TOTALS
@@ -196,7 +198,7 @@ class DrillResult:
     @property
     def files_failed(self) -> int:
         """Files of the sample that did not come back right, for whatever reason."""
-        return self.damaged_in_sample.files + self.left_out.files
+        return self.lost.files + self.left_out.files
 
     @property
     def rpo_seconds(self) -> float | None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
 
-from safelight_restore.drill_index import FileIndex
-from safelight_restore.drill_sample import (
+from safelight_restore.drill.index import FileIndex
+from safelight_restore.drill.sample import (
     NewestStudies,
     Rotation,
     SamplePolicy,

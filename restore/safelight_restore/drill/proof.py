@@ -15,7 +15,7 @@ from enum import Enum
 from itertools import islice
 from typing import Final, TypeVar
 
-from safelight_restore.drill_index import SampledFile
+from safelight_restore.drill.index import SampledFile
 from safelight_restore.target.tree import InTheWayError, Tree
 from safelight_vault.dicom import parse_head
 from safelight_vault.format.manifest import DicomState, Entry

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from safelight_restore.drill_sample import SamplePolicy
+from safelight_restore.drill.sample import SamplePolicy
 
 SECONDS_PER_DAY = 86_400
 

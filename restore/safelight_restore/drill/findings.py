@@ -7,9 +7,9 @@ stays a mere number.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from safelight_restore.drill_check import Comparison
-from safelight_restore.drill_objects import ObjectsResult
-from safelight_restore.drill_result import DrillResult, FindingKind, SnapshotLine
+from safelight_restore.drill.objects import ObjectsResult
+from safelight_restore.drill.proof import Comparison
+from safelight_restore.drill.result import DrillResult, FindingKind, SnapshotLine
 
 DIFFERS = "the source holds other bytes under the same size and time"
 
