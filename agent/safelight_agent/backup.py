@@ -291,6 +291,11 @@ class SourceRun:
         )
         self._uploader.finish_index()
         counts = self.pipeline.counts
+        if counts.files_unstable and not checkpoint:
+            self._host.warn(
+                f"{counts.files_unstable} files kept changing while they were read: each is "
+                "stored as one reading of it, marked unstable, and is read again by the next run"
+            )
         if trees.manifest.entry_count < counts.files:
             raise StateDamagedError("the file table lost rows that were just written")
         complete = not checkpoint and counts.files_failed == 0

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from safelight_restore.cli_drill import drill
 from safelight_restore.cli_keys import enrol, keygen
 from safelight_restore.cli_options import Options
 from safelight_restore.cli_proof import audit, verify
@@ -79,7 +80,7 @@ def program(  # noqa: PLR0917 - one parameter an option
     )
 
 
-for _command in (keygen, enrol, snapshots, find, restore, verify, audit):
+for _command in (keygen, enrol, snapshots, find, restore, verify, audit, drill):
     program.add_command(_command)
 
 

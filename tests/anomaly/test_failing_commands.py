@@ -1,4 +1,4 @@
-"""A dump that fails, stops early, hangs or says nothing: the last good snapshot stays the newest."""
+"""A dump that fails, stops early, hangs or says nothing: the last good snapshot stays newest."""
 
 import hashlib
 import os

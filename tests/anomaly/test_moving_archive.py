@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -18,7 +19,7 @@ import pytest
 
 from agent_runs import DAY, Site, Ticking, fill_archive, new_site
 from invariants import Invariants
-from safelight_agent.source import RootFacts
+from safelight_agent.source import RootFacts, tree
 from safelight_agent.source.root import ask_root
 from safelight_vault.errors import IncompleteError
 from snapshot_contents import contents_of, expect_as_stored
@@ -83,6 +84,7 @@ def test_fault_1_a_file_that_never_holds_still_is_stored_and_marked(site: Site) 
     with without_rest(touch):
         result = site.run()
     assert contents_of(site, result).entries[BUSY].unstable
+    assert [line for line in site.log_lines if "1 files kept changing" in line]
     before.hold(result)
     again = before.next_run()
     assert again.bytes_read >= 6 << 20
@@ -317,7 +319,6 @@ def test_fault_15_an_archive_that_does_not_answer_ends_the_run(
 
     before = Invariants(site)
     with monkeypatch.context() as patch:
-        patch.setitem(ask_root.__kwdefaults__, "look", hang)
-        patch.setitem(ask_root.__kwdefaults__, "timeout_seconds", 0.2)
+        patch.setattr(tree, "ask_root", partial(ask_root, look=hang, timeout_seconds=0.2))
         require_nothing_recorded(site, before, threading.Event())
     before.next_run()

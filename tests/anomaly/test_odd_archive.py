@@ -11,6 +11,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -19,6 +20,7 @@ import pytest
 import dicom_samples
 from agent_runs import PATIENT_NAME, STUDY_UID, Site, Ticking, look_at, new_site, slice_of
 from invariants import Invariants
+from safelight_agent import reading
 from safelight_agent.config import TreeSettings
 from safelight_agent.results import RunResult
 from safelight_agent.source.content import open_content
@@ -126,9 +128,8 @@ class FailingDevice:
 
 @contextmanager
 def device(failing: Callable[[int, int, int], bytes]) -> Iterator[None]:
-    defaults = getattr(open_content, "__wrapped__").__kwdefaults__  # noqa: B009 - not in its type
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(defaults, "pread", failing)
+        patch.setattr(reading, "open_content", partial(open_content, pread=failing))
         yield
 
 
@@ -217,8 +218,7 @@ def test_fault_11_links_holes_and_empty_files_come_back(site: Site) -> None:
     assert result.bytes_stored < 1 << 20
     with restored(site, result) as files:
         inodes = {
-            (files / name).stat().st_ino
-            for name in ("hard-1", "hard-2", f"{PATIENT_NAME}/hard-3")
+            (files / name).stat().st_ino for name in ("hard-1", "hard-2", f"{PATIENT_NAME}/hard-3")
         }
         assert len(inodes) == 1
 

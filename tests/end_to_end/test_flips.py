@@ -17,6 +17,7 @@ from damage import (
     StoredObject,
     flipped,
     frame_borders,
+    index_key_of,
     pack_borders,
     pack_directory,
     sample_positions,
@@ -25,11 +26,8 @@ from damage import (
 from dicom_samples import ct_slice
 from installed import InstalledVault, Outcome, Runner, new_vault, run_in_process, run_installed
 from safelight_restore.target.path import WORK_NAME
-from safelight_vault.format.chunk import DedupKeys
-from safelight_vault.format.configuration import decode_configuration
 from safelight_vault.format.names import Kind
 from safelight_vault.format.pack import Stream
-from safelight_vault.key_files import read_identity
 from trees import differences
 
 KINDS = (
@@ -50,7 +48,7 @@ FULL_RESTORED_EVERY = 8
 """With the full sizes every byte is flipped and verified, and every so many of them restored."""
 UNVERIFIED = {"index"}
 """Only agents read these; no reference table names one, so that nothing tells that it is gone."""
-SPARED = {"index", "config", "agents", "references"}
+SPARED = {"index", "config", "agents"}
 """A restore comes out right without them: packs carry their keys, snapshots the certificate."""
 
 
@@ -136,7 +134,7 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Patient:
 
 def by_kind(vault: InstalledVault) -> tuple[dict[str, StoredObject], dict[str, list[int]]]:
     """One object of each kind, and of each stream of packs, with the borders of its parts."""
-    index_key = read_index_key(vault)
+    index_key = index_key_of(vault.store_directory, vault.identity)
     objects, borders = {}, {}
     for stored in stored_objects(vault.store_directory):
         data = stored.path.read_bytes()
@@ -147,19 +145,6 @@ def by_kind(vault: InstalledVault) -> tuple[dict[str, StoredObject], dict[str, l
         is_pack = stored.kind is Kind.PACK
         borders[label] = pack_borders(data, index_key) if is_pack else frame_borders(data)
     return objects, borders
-
-
-def read_index_key(vault: InstalledVault) -> bytes:
-    file = read_identity(vault.identity)
-    trust = file.trust
-    (config,) = (one for one in stored_objects(vault.store_directory) if one.kind is Kind.CONFIG)
-    configuration = decode_configuration(
-        config.path.read_bytes(),
-        vault_id=trust.vault_id,
-        administrator_fingerprint=trust.administrator_fingerprint,
-    )
-    key = configuration.open_dedup_key(file.identity, trust.vault_id)
-    return DedupKeys.derive(key, trust.vault_id).index_key
 
 
 def test_the_vault_holds_an_object_of_each_kind_and_is_sound(patient: Patient) -> None:

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from damage import chunks_by_stream, index_key_of
 from dicom_samples import ct_slice
 from installed import new_vault
+from safelight_vault.format.pack import Stream
 from trees import differences
 
 NAMES = ("Ng^A", "Papadopoulos-Featherstonehaugh^Wilhelmina^Alexandrina^^Dr.")
@@ -39,13 +41,17 @@ def test_a_longer_or_shorter_name_stores_headers_and_no_pixels(tmp_path: Path, f
     write_archive(archive, files, patient_name="Doe^Jane")
     first = agent.back_up()
     assert first["bytes_stored"] > files * ROWS * ROWS // 2
+    index_key = index_key_of(vault.store_directory, vault.identity)
+    pixels = chunks_by_stream(vault.store_directory, index_key)[Stream.PIXELS]
+    assert pixels == files
     for name in NAMES:
         write_archive(archive, files, patient_name=name)
         edited = agent.back_up()
         assert (edited["files_changed"], edited["files_new"]) == (files, 0)
         assert edited["bytes_stored"] < files * BYTES_PER_FILE_MAX + BYTES_FIXED_MAX
-        # One new chunk for the header of each file; one for its pixels would double that.
-        assert edited["chunks_new"] <= files
+        chunks = chunks_by_stream(vault.store_directory, index_key)
+        assert chunks[Stream.PIXELS] == pixels
+        assert chunks[Stream.HEADERS] > pixels
     restored = tmp_path / "restored"
     vault.restore(restored).require()
     assert differences(archive, restored / "pacs") == []

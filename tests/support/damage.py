@@ -5,21 +5,26 @@ attacker would, and afterwards every byte of the vault is as it was.
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from safelight_vault.format.chunk import DedupKeys
+from safelight_vault.format.configuration import decode_configuration
 from safelight_vault.format.crypto import FINGERPRINT_SIZE, SIGNATURE_SIZE
 from safelight_vault.format.names import Kind, parse_name
 from safelight_vault.format.pack import (
     FOOTER_SIZE,
     Directory,
     DirectoryTail,
+    Stream,
     decode_pack_header,
     directory_offset,
 )
+from safelight_vault.key_files import read_identity
 from safelight_vault.store.directory_layout import MARKER
 
 _HEADER_BORDERS = (8, 9, 10, 26)
@@ -85,6 +90,29 @@ def stored_objects(root: Path) -> list[StoredObject]:
     if not found or not (root / MARKER).is_file():
         raise AssertionError("not a directory store with objects in it")
     return sorted(found, key=lambda one: one.name)
+
+
+def index_key_of(root: Path, identity: Path) -> bytes:
+    """The key that opens the directories of packs, by way of the vault's configuration."""
+    file = read_identity(identity)
+    (config,) = (one for one in stored_objects(root) if one.kind is Kind.CONFIG)
+    configuration = decode_configuration(
+        config.path.read_bytes(),
+        vault_id=file.trust.vault_id,
+        administrator_fingerprint=file.trust.administrator_fingerprint,
+    )
+    key = configuration.open_dedup_key(file.identity, file.trust.vault_id)
+    return DedupKeys.derive(key, file.trust.vault_id).index_key
+
+
+def chunks_by_stream(root: Path, index_key: bytes) -> Counter[Stream]:
+    """How many chunks the packs of each stream hold."""
+    found: Counter[Stream] = Counter()
+    for stored in stored_objects(root):
+        if stored.kind is Kind.PACK:
+            directory = pack_directory(stored.path.read_bytes(), index_key)
+            found[directory.stream] += sum(len(block.chunks) for block in directory.blocks)
+    return found
 
 
 def pack_directory(pack: bytes, index_key: bytes) -> Directory:

@@ -1,7 +1,7 @@
 """An independent reader, first part: fields, keys, seals and signatures (format.md, 2, 3 and 11).
 
-Written from the format document alone, and on public primitives alone. The invariant: a secret comes
-out of here only after its tag was right, and nothing but one of the errors below.
+Written from the format document, on public primitives. The invariant: what was sealed comes
+out only after its tag was right, and everything else ends in one of the errors below.
 """
 
 import hashlib

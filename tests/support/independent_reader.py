@@ -1,13 +1,13 @@
 """An independent reader, last part: snapshots, and from there every file (format.md, 1, 4.1, 9.3).
 
-    vault = Vault(names=..., read=..., key_file=read_key_file(path, "safelight-identity"))
+    vault = open_vault(names=..., read=..., key_file=read_key_file(path, "safelight-identity"))
     for snapshot in vault.snapshots():
         for entry in vault.entries(snapshot):
             content = vault.content(snapshot, entry)      of each FILE
 
-The chain of proof: pinned fingerprint, administrator's key, certificate, agent's key, snapshot, table,
-names and header digests, bytes. The invariant: nothing is believed that hangs on no link of it. It is
-plain rather than fast, and holds whole packs in memory.
+The chain of proof: pinned fingerprint, administrator's key, certificate, agent's key, snapshot,
+table, names and header digests, bytes. The invariant: nothing is believed that hangs on no link of
+it. The reader is plain rather than fast, and holds whole packs in memory.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,14 +16,12 @@ from dataclasses import dataclass
 from independent_keys import (
     Corrupt,
     DedupKeys,
-    Fields,
     Identity,
     Refused,
     Unsupported,
     WrongIdentity,
     derive_dedup_keys,
     object_key,
-    open_seal,
     require,
     sha256,
 )
@@ -36,24 +34,20 @@ from independent_packs import (
     open_block,
     open_directory,
     read_pack_header,
-    read_reference,
     read_segment,
     read_table,
 )
+from independent_snapshots import Envelope, Root, open_root, read_envelope
 from independent_structures import (
-    BODY_SIZE_MAX,
     Certificate,
     Configuration,
     Name,
     SealedRunKey,
-    Structure,
+    open_run_key,
     parse_name,
     read_certificate,
     read_configuration,
     read_grant,
-    read_sealed_run_key,
-    read_sequence,
-    read_signed,
 )
 from independent_tables import (
     Entry,
@@ -61,117 +55,13 @@ from independent_tables import (
     Kind,
     Place,
     SafePaths,
-    TreeRoot,
     decode_entry,
     decode_instance,
     path_of,
     read_tree,
-    read_tree_root,
 )
 
-SOURCE_NAME_FIRST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
-SOURCE_NAME_CHARACTERS = SOURCE_NAME_FIRST | {"-"}
 PACKS_KEPT = 4
-RUN_KEY_LABEL = b"safelight/run-key/v1\0"
-DEDUP_KEY_LABEL = b"safelight/dedup-key/v1\0"
-
-
-# -------------------------------------------------------------------------------- 9.3 snapshots
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
-    """What a snapshot says in the clear; signature and certificate are verified."""
-
-    agent_id: bytes
-    source_id: bytes
-    sequence: int
-    predecessor: bytes
-    created: int
-    retention_class: int
-    retain_until: int
-    flags: int
-    table: Reference
-    certificate: Certificate
-    body_id: bytes
-    commitment: bytes
-    sealed_run_key: SealedRunKey
-    root_version: int
-    sealed_root: bytes
-
-
-def read_envelope(data: bytes, vault_id: bytes, administrator: bytes) -> Envelope:
-    signed = read_signed(data, Structure.SNAPSHOT, vault_id)
-    fields = Fields(signed.body, "SNAPSHOT")
-    envelope = Envelope(
-        agent_id=fields.fixed(16),
-        source_id=fields.fixed(16),
-        sequence=read_sequence(fields),
-        predecessor=fields.fixed(32),
-        created=fields.time(),
-        retention_class=fields.choice((1, 2, 3)),
-        retain_until=fields.time(),
-        flags=fields.choice((0, 1, 2, 3, 4, 6)),
-        table=read_reference(fields),
-        certificate=read_certificate(fields.var(65_536), vault_id, administrator),
-        body_id=fields.fixed(32),
-        commitment=fields.fixed(32),
-        sealed_run_key=read_sealed_run_key(fields),
-        root_version=fields.choice(range(1, 256)),
-        sealed_root=fields.var(BODY_SIZE_MAX),
-    )
-    fields.end()
-    signed.verify(envelope.certificate.verifying_key)
-    is_own = envelope.agent_id == envelope.certificate.agent_id
-    require(is_own, "SNAPSHOT: of another agent than its certificate")
-    is_first = envelope.predecessor == bytes(32)
-    require(is_first == (envelope.sequence == 1), "SNAPSHOT: predecessor and sequence do not fit")
-    table = envelope.table.name
-    is_own = (table.kind, table.owner) == ("tables", envelope.agent_id)
-    require(is_own, "SNAPSHOT: names something else than its agent's table")
-    return envelope
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Root:
-    """What a snapshot says under its seal."""
-
-    source_name: str
-    source_kind: int
-    started: int
-    files: int
-    size: int
-    failed_files: int
-    vanished_files: int
-    skipped_files: int
-    manifest: TreeRoot
-    catalogue: TreeRoot
-    failures: TreeRoot
-
-
-def open_root(envelope: Envelope, key: bytes, vault_id: bytes) -> Root:
-    if envelope.root_version > 1:
-        raise Unsupported(f"root of a snapshot: version {envelope.root_version}")
-    aad = b"safelight/snapshot-root/v1\0" + vault_id + envelope.agent_id + envelope.source_id
-    aad += envelope.sequence.to_bytes(8, "big") + bytes([envelope.root_version])
-    fields = Fields(open_seal(key, 0, envelope.sealed_root, aad, "root of a snapshot"), "root")
-    root = Root(
-        source_name=fields.text(63),
-        source_kind=fields.choice((1, 2)),
-        started=fields.time(),
-        files=fields.unsigned(8),
-        size=fields.unsigned(8),
-        failed_files=fields.unsigned(8),
-        vanished_files=fields.unsigned(8),
-        skipped_files=fields.unsigned(8),
-        manifest=read_tree_root(fields),
-        catalogue=read_tree_root(fields),
-        failures=read_tree_root(fields),
-    )
-    fields.end()
-    is_name = set(root.source_name[:1]) < SOURCE_NAME_FIRST and bool(root.source_name)
-    require(is_name and set(root.source_name) <= SOURCE_NAME_CHARACTERS, "root: bad source name")
-    return root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,9 +75,6 @@ class Snapshot:
     root: Root
 
 
-# ------------------------------------------------------------------------------------- a vault
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _OpenPack:
     name: Name
@@ -197,7 +84,7 @@ class _OpenPack:
 
 
 class Vault:
-    """A vault, opened with an identity file.
+    """A vault, read with the two pinned values of its key files and the identities at hand.
 
     ``names`` gives all names that begin with a text, ``read`` all versions of the object of a name.
     """
@@ -207,13 +94,15 @@ class Vault:
         *,
         names: Callable[[str], Iterable[str]],
         read: Callable[[str], Iterable[bytes]],
-        key_file: Mapping[str, bytes],
+        vault_id: bytes,
+        administrator: bytes,
+        identities: Iterable[Identity],
     ) -> None:
         self._names = names
         self._read = read
-        self.vault_id = key_file["vault"]
-        self.administrator = key_file["administrator"]
-        self._identity = Identity(key_file["secret"])
+        self.vault_id = vault_id
+        self.administrator = administrator
+        self._identities = {identity.fingerprint: identity for identity in identities}
         self._run_keys: dict[bytes, bytes] = {}
         self._packs: dict[bytes, _OpenPack] = {}
         self._block: tuple[tuple[bytes, int, int, int], bytes] | None = None
@@ -262,11 +151,8 @@ class Vault:
         return max(found, key=lambda configuration: configuration.sequence)
 
     def dedup_keys(self) -> DedupKeys:
-        info = DEDUP_KEY_LABEL + self.vault_id
-        for recipient, sealed in self.configuration().stanzas:
-            if recipient == self._identity.fingerprint:
-                return derive_dedup_keys(self._identity.open_key(sealed, info), self.vault_id)
-        raise WrongIdentity("the dedup key is not sealed to this identity")
+        dedup_key = self.configuration().open_dedup_key(self.vault_id, self._identities)
+        return derive_dedup_keys(dedup_key, self.vault_id)
 
     def _certificate(self, agent_id: bytes) -> Certificate:
         found = []
@@ -295,13 +181,13 @@ class Vault:
                     return key
         if is_for_identity:
             raise Corrupt(f"run {sealed.run_id.hex()}: no key has the commitment")
-        raise WrongIdentity(f"run {sealed.run_id.hex()}: not sealed to this identity")
+        raise WrongIdentity(f"run {sealed.run_id.hex()}: not sealed to an identity at hand")
 
     def _run_key_candidates(self, sealed: SealedRunKey) -> Iterator[bytes | None]:
-        """Keys that may be meant; None for a stanza that is for this identity and does not open."""
+        """Keys that may be meant; None for each stanza that should open and does not."""
         if sealed.run_id in self._run_keys:
             yield self._run_keys[sealed.run_id]
-        yield from self._opened(sealed)
+        yield from open_run_key(sealed, self.vault_id, self._identities)
         for name, data in self._listed(f"keys/{sealed.run_id.hex()}/"):
             try:
                 grant = read_grant(data, self.vault_id)
@@ -309,27 +195,17 @@ class Vault:
             except Refused as error:
                 self.passed_over.append(f"{name.text}: {error}")
             else:
-                yield from self._opened(grant)
-
-    def _opened(self, sealed: SealedRunKey) -> Iterator[bytes | None]:
-        for recipient, sealed_key in sealed.stanzas:
-            if recipient == self._identity.fingerprint:
-                try:
-                    info = RUN_KEY_LABEL + self.vault_id + sealed.run_id
-                    yield self._identity.open_key(sealed_key, info)
-                except Corrupt:
-                    yield None
+                yield from open_run_key(grant, self.vault_id, self._identities)
 
     # --------------------------------------------------------------- 9.3 and 8.2: snapshots
 
-    def snapshot_names(self) -> list[Name]:
-        """Names of all snapshots, of which none has proved itself yet."""
-        return [name for name, _ in self._listed("snapshots/")]
-
     def snapshots(self) -> Iterator[Snapshot]:
-        """All snapshots; a damaged one is an error, not passed over."""
-        for name in self.snapshot_names():
-            yield self.snapshot(name)
+        """All snapshots that prove themselves."""
+        for text in sorted(self._names("snapshots/")):
+            try:
+                yield self.snapshot(parse_name(text))
+            except (Corrupt, Unsupported) as error:
+                self.passed_over.append(f"{text}: {error}")
 
     def snapshot(self, name: Name) -> Snapshot:
         envelope = read_envelope(self.read(name), self.vault_id, self.administrator)
@@ -348,17 +224,25 @@ class Vault:
             references += read_segment(self._read_reference(segment), self.vault_id)
         table.require_sums(references)
         key = self._object_key(
-            envelope.sealed_run_key,
-            envelope.body_id,
-            envelope.commitment,
+            envelope.sealed_root.sealed_run_key,
+            envelope.sealed_root.body_id,
+            envelope.sealed_root.commitment,
             b"safelight/snapshot-root/v1",
+        )
+        root = open_root(
+            envelope.sealed_root,
+            key,
+            vault_id=self.vault_id,
+            agent_id=envelope.agent_id,
+            source_id=envelope.source_id,
+            sequence=envelope.sequence,
         )
         return Snapshot(
             name=name,
             envelope=envelope,
             table=table,
             references=tuple(references),
-            root=open_root(envelope, key, self.vault_id),
+            root=root,
         )
 
     # ------------------------------------------------------------------- 6: packs and chunks
@@ -454,3 +338,19 @@ class Vault:
                 require(same, f"{reference.name.text}: a chunk has another id")
             require(not rest, f"{reference.name.text}: bytes after the last chunk of a block")
         return directory
+
+
+def open_vault(
+    *,
+    names: Callable[[str], Iterable[str]],
+    read: Callable[[str], Iterable[bytes]],
+    key_file: Mapping[str, bytes],
+) -> Vault:
+    """The vault of an identity file."""
+    return Vault(
+        names=names,
+        read=read,
+        vault_id=key_file["vault"],
+        administrator=key_file["administrator"],
+        identities=[Identity(key_file["secret"])],
+    )

@@ -5,6 +5,7 @@ that can be checked without another object.
 """
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -15,7 +16,9 @@ from independent_keys import (
     VERIFYING_KEY_SIZE,
     Corrupt,
     Fields,
+    Identity,
     Unsupported,
+    WrongIdentity,
     recipient_fingerprint,
     require,
     verify_signature,
@@ -26,6 +29,7 @@ MAGIC = b"SAFELITE"
 BODY_SIZE_MAX = 1 << 28
 SEQUENCE_MAX = 9_999_999_999
 RECIPIENTS_MAX = 64
+DEDUP_KEY_LABEL = b"safelight/dedup-key/v1\0"
 
 
 class Structure(IntEnum):
@@ -45,14 +49,16 @@ class Structure(IntEnum):
 # ------------------------------------------------------------------------------------ 4.1 names
 
 _GRAMMAR = [
-    re.compile(pattern.replace("ID", "[0-9a-f]{32}"))
+    re.compile(
+        pattern.replace("ID", "[0-9a-f]{32}")
+        .replace("SEQUENCE", "(?P<sequence>[0-9]{10})")
+        .replace("DIGEST", "(?P<digest>[0-9a-f]{64})")
+    )
     for pattern in (
-        "(?P<kind>config)/(?P<sequence>[0-9]{10})-(?P<digest>[0-9a-f]{64})",
-        "(?P<kind>agents|keys|packs|index|references|tables)/(?P<owner>ID)"
-        "/(?P<digest>[0-9a-f]{64})",
-        "(?P<kind>snapshots)/(?P<owner>ID)/(?P<source>ID)"
-        "/(?P<sequence>[0-9]{10})-(?P<digest>[0-9a-f]{64})",
-        "(?P<kind>audit)/(?P<owner>ID)/(?P<sequence>[0-9]{10})-(?P<digest>[0-9a-f]{64})",
+        "(?P<kind>config)/SEQUENCE-DIGEST",
+        "(?P<kind>agents|keys|packs|index|references|tables)/(?P<owner>ID)/DIGEST",
+        "(?P<kind>snapshots)/(?P<owner>ID)/(?P<source>ID)/SEQUENCE-DIGEST",
+        "(?P<kind>audit)/(?P<owner>ID)/SEQUENCE-DIGEST",
     )
 ]
 
@@ -157,6 +163,19 @@ def read_sealed_run_key(fields: Fields) -> SealedRunKey:
     return SealedRunKey(run_id=run_id, stanzas=_stanzas(fields, number))
 
 
+def open_run_key(
+    sealed: SealedRunKey, vault_id: bytes, identities: Mapping[bytes, Identity]
+) -> Iterator[bytes | None]:
+    """A key for each stanza that is for an identity at hand; None where it does not open."""
+    info = b"safelight/run-key/v1\0" + vault_id + sealed.run_id
+    for recipient, sealed_key in sealed.stanzas:
+        if recipient in identities:
+            try:
+                yield identities[recipient].open_key(sealed_key, info)
+            except Corrupt:
+                yield None
+
+
 def read_grant(data: bytes, vault_id: bytes) -> SealedRunKey:
     fields = Fields(read_plain(data, Structure.KEY_GRANT, vault_id), "KEY_GRANT")
     sealed = read_sealed_run_key(fields)
@@ -180,6 +199,12 @@ class Configuration:
     splitter_version: int
     recipients: tuple[bytes, ...]
     stanzas: tuple[tuple[bytes, bytes], ...]
+
+    def open_dedup_key(self, vault_id: bytes, identities: Mapping[bytes, Identity]) -> bytes:
+        for recipient, sealed in self.stanzas:
+            if recipient in identities:
+                return identities[recipient].open_key(sealed, DEDUP_KEY_LABEL + vault_id)
+        raise WrongIdentity("the dedup key is not sealed to an identity at hand")
 
 
 def _verify_administrator(signed: Signed, key: bytes, pinned: bytes) -> None:
@@ -230,6 +255,11 @@ class Certificate(Request):
     enrolled: int
     epoch: int
     sealed_dedup_key: bytes
+
+    def open_dedup_key(self, vault_id: bytes, identity: Identity) -> bytes:
+        if identity.recipient != self.sealing_key:
+            raise WrongIdentity("the dedup key is sealed to another agent")
+        return identity.open_key(self.sealed_dedup_key, DEDUP_KEY_LABEL + vault_id)
 
 
 def _request(fields: Fields) -> tuple[str, bytes, bytes]:

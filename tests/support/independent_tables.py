@@ -1,12 +1,13 @@
 """An independent reader, fourth part: page trees and what their entries say (format.md, 9 and 10).
 
-The invariant: an entry comes out only after the page it is in proved to lie where its tree lists it,
-and its path can lead nowhere but below the directory that is restored.
+The invariant: an entry comes out only if its page is the one that its tree lists there, and its
+path leads nowhere but below the directory that is restored.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 
 from independent_keys import Corrupt, Fields, require
 from independent_packs import BLOCK_SIZE_MAX, BLOCKS_MAX, CHUNK_SIZE_MAX
@@ -77,7 +78,7 @@ def decode_page(data: bytes) -> Pairs:
         (fields.var(KEY_SIZE_MAX), fields.var(VALUE_SIZE_MAX)) for _ in range(fields.count(65_536))
     )
     fields.end()
-    rising = all(left[0] < right[0] for left, right in zip(pairs, pairs[1:], strict=False))
+    rising = all(left[0] < right[0] for left, right in pairwise(pairs))
     require(bool(pairs) and rising, "page: keys that do not rise, or none")
     return pairs
 
@@ -110,7 +111,7 @@ def read_tree(
         pages: tuple[tuple[bytes, Place], ...], levels: int, end: bytes | None
     ) -> Iterator[tuple[bytes, bytes]]:
         ends = [first for first, _ in pages[1:]] + [end]
-        for (first, place), page_end in zip(pages, ends, strict=True):
+        for (first, place), page_end in zip(pages, ends, strict=False):
             is_before = page_end is not None and page_end <= start
             if is_before or (stop is not None and first >= stop):
                 continue

@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey
 
@@ -118,7 +119,14 @@ def _signatures(to: Collection) -> None:
     for name, other in bad.items():
         file = "signatures/good.bin"
         about = "a good signature of something else"
-        to.add(f"signatures/{name}", "signature", file=file, about=about, expected="corrupt", given=other)
+        to.add(
+            f"signatures/{name}",
+            "signature",
+            file=file,
+            about=about,
+            expected="corrupt",
+            given=other,
+        )
     halves = data[:64] + signing_key("other agent").sign(message)[64:]
     about = "each half of another signer"
     to.add("signatures/mixed", "signature", halves, about=about, expected="corrupt", given=given)
@@ -165,7 +173,7 @@ def _sealed_run_keys(to: Collection) -> None:
     to.damaged("run-keys/one-recipient", {"run id": 3, "sealed key": 600})
     same = {"file": "run-keys/one-recipient.bin", "given": given}
     about = "a stanza for somebody else"
-    flipped = {"about": about, "expected": "wrong_identity", "flip": 20, **same}
+    flipped: dict[str, Any] = {"about": about, "expected": "wrong_identity", "flip": 20, **same}
     to.add("run-keys/one-recipient/fingerprint", kind, **flipped)
     about = "three stanzas, ours the last"
     to.add("run-keys/three-recipients", kind, _sealed(three), about=about, given=given)
@@ -185,7 +193,9 @@ def _sealed_run_keys(to: Collection) -> None:
     other_vault = {**given, "vault": "00" * 16}
     about = "sealed for another vault"
     file = "run-keys/one-recipient.bin"
-    to.add("run-keys/other-vault", kind, file=file, about=about, expected="corrupt", given=other_vault)
+    to.add(
+        "run-keys/other-vault", kind, file=file, about=about, expected="corrupt", given=other_vault
+    )
     for name, count in {"none": 0, "too-many": RECIPIENTS_MAX + 1}.items():
         data = _sealed(one)[:16] + bytes([count]) + bytes(1200 * count)
         about = f"{count} stanzas"
@@ -218,11 +228,15 @@ def _key_files(to: Collection) -> None:
     secret = identity("first").seed.hex()
     bad = {
         "checksum": text.replace('checksum = "', 'checksum = "0'),
-        "one-digit-changed": text.replace(secret, secret[:-1] + ("0" if secret[-1] != "0" else "1")),
+        "one-digit-changed": text.replace(
+            secret, secret[:-1] + ("0" if secret[-1] != "0" else "1")
+        ),
         "newer-version": text.replace("version = 1", "version = 2"),
         "true-as-version": text.replace("version = 1", "version = true"),
         "another-kind": texts["agent"],
-        "number-as-field": text.replace('kind = "safelight-identity"', 'x = 1\nkind = "safelight-identity"'),
+        "number-as-field": text.replace(
+            'kind = "safelight-identity"', 'x = 1\nkind = "safelight-identity"'
+        ),
         "not-toml": text.replace("=", ":"),
         "empty": "",
     }
@@ -235,4 +249,3 @@ def _key_files(to: Collection) -> None:
             expected="configuration",
             given={"wanted": "safelight-identity"},
         )
-

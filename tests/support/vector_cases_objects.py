@@ -102,7 +102,9 @@ def _configurations(to: Collection) -> None:
     stranger = {"identity": "stranger"}
     about = "the dedup key is sealed to others"
     file = "config/good.bin"
-    to.add("config/stranger", kind, file=file, about=about, expected="wrong_identity", given=stranger)
+    to.add(
+        "config/stranger", kind, file=file, about=about, expected="wrong_identity", given=stranger
+    )
     bad = {
         "no-recipients": replace(three, recipients=(), dedup_key=()),
         "stanza-missing": replace(three, dedup_key=three.dedup_key[:2]),
@@ -238,7 +240,14 @@ def _grants(to: Collection) -> None:
     about = "no stanza is for us"
     stranger = {"identities": ["stranger"]}
     file = "grants/good.bin"
-    to.add("grants/not-for-us", "grant", file=file, about=about, expected="wrong_identity", given=stranger)
+    to.add(
+        "grants/not-for-us",
+        "grant",
+        file=file,
+        about=about,
+        expected="wrong_identity",
+        given=stranger,
+    )
     bad = {
         "other-vault": encode_grant(OTHER_VAULT_ID, sealed),
         "no-stanzas": encode_grant(VAULT_ID, SealedRunKey(sealed.run_id, ())),

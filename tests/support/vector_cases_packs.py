@@ -1,13 +1,13 @@
-"""Frozen vectors of blocks, packs, directories, index segments, reference segments and tables."""
+"""Frozen vectors of blocks, directories and packs."""
 
 import hashlib
 from dataclasses import replace
+from typing import Any
 
 import zstandard
 
 from keys import (
     DEDUP_KEYS,
-    OTHER_VAULT_ID,
     SOURCE_ID,
     VAULT_ID,
     CountingRandom,
@@ -17,9 +17,7 @@ from keys import (
     signing_key,
 )
 from safelight_vault.format.codec import encode_block
-from safelight_vault.format.envelope import Structure, encode_plain, encode_signed
-from safelight_vault.format.index import IndexedPack, encode_index
-from safelight_vault.format.names import Kind, ObjectName
+from safelight_vault.format.crypto import SealKey, derive
 from safelight_vault.format.pack import (
     BlockRecord,
     ChunkRecord,
@@ -29,10 +27,7 @@ from safelight_vault.format.pack import (
     Stream,
     encode_directory,
 )
-from safelight_vault.format.references import Reference, Table, encode_segment, encode_table
 from safelight_vault.format.run_key import RunKey
-from safelight_vault.format.wire import Writer
-from vector_cases_objects import add_frames
 from vector_collection import Collection
 
 RANDOM = CountingRandom("vectors")
@@ -45,9 +40,6 @@ def add_to(collection: Collection) -> None:
     _blocks(collection)
     _directories(collection)
     _packs(collection)
-    _index(collection)
-    _references(collection)
-    _tables(collection)
 
 
 def _framed(codec: int, size: int, payload: bytes, parameters: bytes = b"") -> bytes:
@@ -61,7 +53,9 @@ def _blocks(to: Collection) -> None:
     checked = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(TEXT)
     unsized = zstandard.ZstdCompressor(write_content_size=False).compress(TEXT)
     bomb = zstandard.ZstdCompressor().compress(bytes(64 << 20))
-    samples = [TEXT[at : at + 57] + b"%d" % at for at in range(0, size, 57)] * 40
+    samples: list[bytes | bytearray | memoryview] = [
+        TEXT[at : at + 57] + b"%d" % at for at in range(0, size, 57)
+    ] * 40
     dictionary = zstandard.train_dictionary(1024, samples)
     with_dictionary = zstandard.ZstdCompressor(dict_data=dictionary).compress(TEXT)
     skippable = bytes.fromhex("502a4d18") + (4).to_bytes(4, "little") + b"skip"
@@ -182,8 +176,6 @@ class Made:
 
     def signed_again(self, *, directory: bytes | None = None, data: bytes | None = None) -> bytes:
         """The pack with another directory or other blocks, the signature made to fit."""
-        from safelight_vault.format.crypto import SealKey, derive
-
         begin = (data or self.data)[: len(self.data) - self.tail]
         pack_id = self.data[26:58]
         label = b"safelight/directory/v1"
@@ -218,7 +210,7 @@ def _packs(to: Collection) -> None:
     _hostile_packs(to, one)
 
 
-def _damaged_packs(to: Collection, one: Made, given: dict[str, object]) -> None:
+def _damaged_packs(to: Collection, one: Made, given: dict[str, Any]) -> None:
     padding = sum(one.places[-1][1:])
     end = len(one.data)
     # Of the header, only the id of the agent is nothing to the blocks.
@@ -226,17 +218,17 @@ def _damaged_packs(to: Collection, one: Made, given: dict[str, object]) -> None:
     to.damaged("packs/directory", {**header, "agent id": 60, "block": one.places[1][1] + 9})
     parts = {"padding": padding, "sealed directory": end - one.tail + 3, "signer": end - 3400}
     parts |= {"Ed25519 half": end - 3370, "ML-DSA half": end - 1000, "footer": end - 1}
-    line: dict[str, object] = {"file": "packs/one-recipient.bin", "expected": "corrupt"}
+    line: dict[str, Any] = {"file": "packs/one-recipient.bin", "expected": "corrupt"}
     for what, at in parts.items():
         name = f"packs/directory/{what.replace(' ', '-')}"
         about = f"a pack with another {what}"
-        to.add(name, "pack-directory", about=about, flip=at, **line)  # type: ignore[arg-type]
+        to.add(name, "pack-directory", about=about, flip=at, **line)
     flips = {**header, "first block": one.places[0][1], "last block": padding - 1}
     for what, at in flips.items():
         name = f"packs/blocks/{what.replace(' ', '-')}"
         about = f"a pack with another {what}"
-        to.add(name, "pack-blocks", about=about, flip=at, given=given, **line)  # type: ignore[arg-type]
-    same = {"file": "packs/one-recipient.bin"}
+        to.add(name, "pack-blocks", about=about, flip=at, given=given, **line)
+    same: dict[str, Any] = {"file": "packs/one-recipient.bin"}
     about = "the blocks do not depend on what follows them"
     to.add("packs/blocks/padding", "pack-blocks", about=about, flip=padding, given=given, **same)
     for name, put, expected in (
@@ -249,11 +241,13 @@ def _damaged_packs(to: Collection, one: Made, given: dict[str, object]) -> None:
         for kind, rest in (("pack-blocks", {"given": given}), ("pack-directory", {})):
             of = kind.removeprefix("pack-")
             line = {"put": put, **rest, **same}
-            to.add(f"packs/{of}/{name}", kind, about=about, expected=expected, **line)  # type: ignore[arg-type]
+            to.add(f"packs/{of}/{name}", kind, about=about, expected=expected, **line)
     stranger = {**given, "identities": ["stranger"]}
     about = "no stanza is for us"
     expected = "wrong_identity"
-    to.add("packs/not-for-us", "pack-blocks", about=about, expected=expected, given=stranger, **same)
+    to.add(
+        "packs/not-for-us", "pack-blocks", about=about, expected=expected, given=stranger, **same
+    )
 
 
 def _hostile_packs(to: Collection, one: Made) -> None:
@@ -267,15 +261,19 @@ def _hostile_packs(to: Collection, one: Made) -> None:
     about = "two blocks of one length exchanged"
     to.add("packs/swapped", "pack-blocks", swapped, about=about, expected="corrupt", given=given)
     about = "two blocks exchanged, the signature made to fit: the agent's own word"
-    to.add("packs/swapped/directory", "pack-directory", same.signed_again(data=swapped), about=about)
+    to.add(
+        "packs/swapped/directory", "pack-directory", same.signed_again(data=swapped), about=about
+    )
     foreign = Made(run=run_key(), blocks=((b"0" * 50,), (b"1" * 50,)))
     mixed = same.data[:begin] + foreign.data[begin : begin + length] + same.data[begin + length :]
     about = "a block of another pack of the same run"
-    to.add("packs/foreign-block", "pack-blocks", mixed, about=about, expected="corrupt", given=given)
+    to.add(
+        "packs/foreign-block", "pack-blocks", mixed, about=about, expected="corrupt", given=given
+    )
     renumbered = {"identities": ["first"], "blocks": [[1, *first[1:]]]}
     about = "block 0 read as block 1"
     file = "packs/one-recipient.bin"
-    line = {"file": file, "expected": "corrupt"}
+    line: dict[str, Any] = {"file": file, "expected": "corrupt"}
     to.add("packs/renumbered", "pack-blocks", about=about, given=renumbered, **line)
     shifted = {"identities": ["first"], "blocks": [[0, first[1], first[2] + 1]]}
     about = "block 0 read a byte too long"
@@ -285,7 +283,14 @@ def _hostile_packs(to: Collection, one: Made) -> None:
     data[74:106] = run.object_key(bytes(32), b"safelight/pack/v1")[1]
     one_block = {"identities": ["first"], "blocks": [second, third]}
     about = "the commitment is that of another pack id"
-    to.add("packs/commitment", "pack-blocks", bytes(data), about=about, expected="corrupt", given=one_block)
+    to.add(
+        "packs/commitment",
+        "pack-blocks",
+        bytes(data),
+        about=about,
+        expected="corrupt",
+        given=one_block,
+    )
     about = "the header names one agent, another one signed"
     pack = Made(run=run, signer="other agent", owner="agent")
     to.add("packs/foreign-signer", "pack-directory", pack.data, about=about, expected="corrupt")
@@ -305,14 +310,20 @@ def _hostile_directories(to: Collection, one: Made) -> None:
     }.items():
         data = one.signed_again(directory=encode_directory(changed))
         about = f"well signed, but the directory describes another pack ({name})"
-        to.add(f"packs/directory-of-another/{name}", "pack-directory", data, about=about, expected="corrupt")
+        to.add(
+            f"packs/directory-of-another/{name}",
+            "pack-directory",
+            data,
+            about=about,
+            expected="corrupt",
+        )
     data = one.signed_again(directory=one.finished.encoded_directory + b"\x00")
     about = "well signed, but the directory has a trailing byte"
     to.add("packs/directory-longer", "pack-directory", data, about=about, expected="corrupt")
     about = "the directory's length reaches beyond the pack"
     put = [len(one.data) - 4, "00ffffff"]
     file = "packs/one-recipient.bin"
-    line = {"file": file, "expected": "corrupt"}
+    line: dict[str, Any] = {"file": file, "expected": "corrupt"}
     to.add("packs/footer-too-large", "pack-directory", about=about, put=put, **line)
     about = "a directory of nothing but a tag"
     put = [len(one.data) - 4, "00000010"]
@@ -320,141 +331,3 @@ def _hostile_directories(to: Collection, one: Made) -> None:
     about = "nothing but a header"
     cut = len(one.data) - 1323
     to.add("packs/header-alone", "pack-directory", about=about, cut=cut, **line)
-
-
-def _indexed(name: str, version_id: str = "version-1") -> IndexedPack:
-    made = Made(run=run_key(), blocks=((name.encode(), b"and more"),))
-    finished = made.finished
-    return IndexedPack(
-        finished.digest,
-        finished.header_digest,
-        version_id,
-        finished.size_bytes,
-        finished.encoded_directory,
-    )
-
-
-def _index(to: Collection) -> None:
-    packs = [_indexed("one"), _indexed("two", "~" * 1024)]
-
-    def encoded(
-        *, packs: list[IndexedPack] = packs, signer: str = "agent", vault_id: bytes = VAULT_ID
-    ) -> bytes:
-        return encode_index(
-            packs,
-            vault_id=vault_id,
-            segment_id=RANDOM(32),
-            index_key=DEDUP_KEYS.index_key,
-            signer=signing_key(signer),
-        )
-
-    good = encoded()
-    to.add("index/two-packs", "index", good, about="an index segment of two packs")
-    add_frames(to, "index/two-packs", len(good))
-    to.add("index/empty", "index", encoded(packs=[]), about="an index segment of no pack")
-    short = encode_signed(Structure.INDEX, VAULT_ID, bytes(31), signing_key("agent"))
-    longer = replace(packs[0], encoded_directory=packs[0].encoded_directory + b"\x00")
-    for name, data in {
-        "foreign-signer": encoded(signer="other agent"),
-        "other-vault": encoded(vault_id=OTHER_VAULT_ID),
-        "no-segment-id": short,
-        "directory-longer": encoded(packs=[longer]),
-        "version-id-empty": encoded(packs=[replace(packs[0], version_id="")]),
-        "version-id-with-space": encoded(packs=[replace(packs[0], version_id="a b")]),
-    }.items():
-        to.add(f"index/{name}", "index", data, about="not to be believed", expected="corrupt")
-
-
-def _pack_reference(number: int, version_id: str = "v1") -> Reference:
-    digest = hashlib.sha256(b"pack %d" % number).digest()
-    name = ObjectName(kind=Kind.PACK, owner=agent_id(), digest=digest)
-    return Reference(name, version_id, 1000 + number, fixed_bytes(f"header {number}"))
-
-
-def _references(to: Collection) -> None:
-    kind = "reference-segment"
-    config = ObjectName(kind=Kind.CONFIG, sequence=1, digest=fixed_bytes("config"))
-    certificate = ObjectName(kind=Kind.AGENT, owner=agent_id(), digest=fixed_bytes("agent"))
-    references = [
-        Reference(config, "null", 7863),
-        Reference(certificate, "!" * 1024, 9800),
-        _pack_reference(1),
-        replace(_pack_reference(2), size_bytes=2**64 - 1),
-    ]
-    good = encode_segment(VAULT_ID, references)
-    to.add("references/good", kind, good, about="four references")
-    add_frames(to, "references/good")
-    to.add("references/empty", kind, encode_segment(VAULT_ID, []), about="none")
-
-    def bad(name: str, body: bytes, vault_id: bytes = VAULT_ID) -> None:
-        data = encode_plain(Structure.REFERENCES, vault_id, body)
-        about = f"a segment with {name.replace('-', ' ')}"
-        to.add(f"references/{name}", kind, data, about=about, expected="corrupt")
-
-    def one(name: str, version_id: bytes, *, rest: bytes = bytes(8)) -> bytes:
-        writer = Writer()
-        writer.u32(1)
-        writer.var(name.encode(), 1 << 20)
-        writer.var(version_id, 1 << 20)
-        return writer.finish() + rest
-
-    name = str(config)
-    bad("a-byte-more", good[30:] + b"\x00")
-    bad("too-many-references", (4097).to_bytes(4, "big"))
-    bad("fewer-references-than-announced", b"\0\0\0\5" + good[34:])
-    bad("an-empty-version-id", one(name, b""))
-    bad("a-version-id-of-1025-bytes", one(name, b"v" * 1025))
-    bad("a-version-id-with-a-space", one(name, b"v 1"))
-    bad("a-version-id-that-is-not-ASCII", one(name, "\u00e9".encode()))
-    bad("a-name-that-is-none", one("packs/" + "0" * 32, b"v"))
-    bad("a-path-as-name", one("../../etc/passwd", b"v"))
-    bad("a-pack-without-header-digest", one(str(_pack_reference(1).name), b"v"))
-    bad("a-configuration-with-header-digest", one(name, b"v", rest=bytes(40)))
-    bad("another-vault", good[30:], OTHER_VAULT_ID)
-
-
-def _tables(to: Collection) -> None:
-    segments = [[_pack_reference(1), _pack_reference(2)], [_pack_reference(3)]]
-    objects, listed = [], []
-    for number, references in enumerate(segments):
-        data = encode_segment(VAULT_ID, references)
-        digest = hashlib.sha256(data).digest()
-        name = ObjectName(kind=Kind.REFERENCES, owner=agent_id(), digest=digest)
-        file = to.file(f"tables/segment-{number}.bin", data)
-        objects.append({"name": str(name), "file": file, "version_id": f"s{number}"})
-        listed.append(Reference(name, f"s{number}", len(data)))
-    table = Table(
-        agent_id=agent_id(),
-        source_id=SOURCE_ID,
-        sequence=42,
-        object_count=3,
-        size_bytes=3006,
-        segments=tuple(listed),
-    )
-    agent = signing_key("agent")
-    good = encode_table(VAULT_ID, table, agent)
-    file = to.file("tables/good.bin", good)
-    to.add("tables/good", "table", file=file, about="a table of two segments")
-    add_frames(to, "tables/good", len(good))
-    given = {"objects": objects}
-    to.add("tables/sums", "table-with-segments", file=file, about="with its segments", given=given)
-    kind = "table-with-segments"
-    for name, changed in {
-        "count-too-high": replace(table, object_count=4),
-        "count-too-low": replace(table, object_count=2),
-        "size-too-high": replace(table, size_bytes=3007),
-    }.items():
-        data = encode_table(VAULT_ID, changed, agent)
-        about = "well signed, but the sums are not true"
-        to.add(f"tables/{name}", kind, data, about=about, expected="corrupt", given=given)
-    missing = {"objects": objects[:1]}
-    about = "the second segment is missing"
-    to.add("tables/segment-missing", kind, file=file, about=about, expected="corrupt", given=missing)
-    wrong = replace(table, segments=(*listed, _pack_reference(1)))
-    for name, data in {
-        "foreign-signer": encode_table(VAULT_ID, table, signing_key("other agent")),
-        "other-vault": encode_table(OTHER_VAULT_ID, table, agent),
-        "pack-as-segment": encode_table(VAULT_ID, wrong, agent),
-        "body-longer": encode_signed(Structure.TABLE, VAULT_ID, good[30:-3405] + b"\0", agent),
-    }.items():
-        to.add(f"tables/{name}", "table", data, about="not to be believed", expected="corrupt")

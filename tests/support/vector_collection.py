@@ -133,5 +133,7 @@ def toml(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(toml(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key(name)} = {toml(item)}" for name, item in value.items()) + " }"
+        return (
+            "{ " + ", ".join(f"{key(name)} = {toml(item)}" for name, item in value.items()) + " }"
+        )
     raise TypeError(type(value))

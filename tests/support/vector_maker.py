@@ -15,6 +15,7 @@ import vector_cases_keys
 import vector_cases_objects
 import vector_cases_packs
 import vector_cases_pages
+import vector_cases_references
 import vector_cases_snapshots
 import vector_cases_vault
 import vector_index
@@ -25,6 +26,7 @@ CASES = (
     vector_cases_keys,
     vector_cases_objects,
     vector_cases_packs,
+    vector_cases_references,
     vector_cases_pages,
     vector_cases_snapshots,
     vector_cases_vault,

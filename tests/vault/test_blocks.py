@@ -1,6 +1,7 @@
 """Blocks are read only from packs that a signed table vouches for, and damage stays where it is."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -84,7 +85,7 @@ def test_ranges_hold_every_block_once_and_stay_within_their_limits(
     for group in groups:
         span = group[-1].offset + group[-1].length - group[0].offset
         assert len(group) == 1 or span <= RANGE_SIZE_MAX
-        for one, other in zip(group, group[1:], strict=False):
+        for one, other in pairwise(group):
             assert other.offset - one.offset - one.length <= GAP_SIZE_MAX
 
 

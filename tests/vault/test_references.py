@@ -38,10 +38,11 @@ def pack_reference(number: int) -> Reference:
 
 
 DIGESTS = st.binary(min_size=32, max_size=32)
+NO_DIGEST = st.just(b"")
 
 
 def references_to(
-    *kinds: Kind, header: st.SearchStrategy[bytes] = st.just(b"")
+    *kinds: Kind, header: st.SearchStrategy[bytes] = NO_DIGEST
 ) -> st.SearchStrategy[Reference]:
     return st.builds(
         Reference,

@@ -19,21 +19,21 @@ def judge_objects(result: DrillResult, objects: ObjectsResult) -> None:
     for text in objects.tables_damaged:
         result.add(FindingKind.DAMAGE, text)
     if objects.missing_count:
-        text = f"{objects.missing_count} of {objects.checked} objects are not there whole"
+        text = f"objects not there whole: {objects.missing_count} of {objects.checked}"
         result.add(FindingKind.DAMAGE, text)
     if objects.unlocked_count:
-        text = f"{objects.unlocked_count} objects are locked less, or less long, than was promised"
+        text = f"objects locked less, or less long, than was promised: {objects.unlocked_count}"
         result.add(FindingKind.UNLOCKED, text)
     if objects.emulated_count:
         text = (
-            f"the locks of {objects.emulated_count} objects are emulated: they guard against "
-            "mistakes, not against whoever holds the storage, and are no lock coverage"
+            f"objects with emulated locks: {objects.emulated_count} (they guard against mistakes, "
+            "not against whoever holds the storage, and are no lock coverage)"
         )
         result.add(FindingKind.NOTE, text)
     if objects.moved_unread:
         text = (
-            f"{objects.moved_unread} objects have other VersionIds than recorded (is this a copy "
-            "of the vault?) and were not read: 'safelight-restore verify' reads them all"
+            f"objects under other VersionIds than recorded, not read: {objects.moved_unread} (is "
+            "this a copy of the vault? 'safelight-restore verify' reads them all)"
         )
         result.add(FindingKind.NOTE, text)
 
@@ -56,10 +56,11 @@ def judge_comparison(
 ) -> None:
     """What the comparison of one source came to."""
     if found[Comparison.DIFFERS]:
-        text = f"{found[Comparison.DIFFERS]} files of source {source}: {DIFFERS}"
+        text = f"files of source {source} that differ, under the same size and time, from what "
+        text += f"was backed up: {found[Comparison.DIFFERS]}"
         result.add(FindingKind.DAMAGE, text)
     if found[Comparison.UNREADABLE]:
-        text = f"{found[Comparison.UNREADABLE]} files of source {source} could not be read"
+        text = f"files of source {source} that could not be read: {found[Comparison.UNREADABLE]}"
         result.add(FindingKind.INCOMPLETE, text)
     if found[Comparison.GONE_SINCE] and found[Comparison.GONE_SINCE] == sum(found.values()):
         text = f"no file of the sample is in {path}: is source {source} mounted there?"
@@ -69,11 +70,10 @@ def judge_comparison(
 def judge_files(result: DrillResult) -> None:
     """What became of the files."""
     if result.damaged.files:
-        studies = f" of {result.damaged.studies} studies" if result.damaged.studies else ""
-        text = f"{result.damaged.files} files{studies} are damaged"
+        text = f"damaged files: {result.damaged.files}, in studies: {result.damaged.studies}"
         result.add(FindingKind.DAMAGE, text)
     if result.left_out.files:
-        text = f"{result.left_out.files} files of the sample were not restored"
+        text = f"files of the sample not restored for other reasons: {result.left_out.files}"
         result.add(FindingKind.INCOMPLETE, text)
     if result.drawn is not None and not result.sample.files:
         result.add(FindingKind.INCOMPLETE, "there is no file to restore: nothing was proved")

@@ -91,11 +91,7 @@ def _verdict(result: DrillResult) -> str:
     return (
         f'<header class="{passed}"><p class="kind">Safelight restore drill</p>'
         f"<h1>{'Passed' if code == 0 else 'Failed'}: {heading}</h1><p>{advice}</p>{ended}"
-        f'<dl class="facts">{_fact("Vault", result.vault)}{_fact("Vault id", result.vault_id.hex())}'
-        f"{_fact('Begun', _minute(result.started))}"
-        f"{_fact('Took', duration_text(result.duration_seconds))}"
-        f"{_fact('Exit code', str(code))}{_fact('Program', f'safelight {result.version}')}</dl>"
-        "</header>\n"
+        f'<dl class="facts">{facts}</dl></header>\n'
     )
 
 

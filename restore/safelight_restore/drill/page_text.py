@@ -4,8 +4,8 @@ VERDICTS = {
     0: (
         "the sample came back right",
         (
-            "Every object that the snapshots need is in the vault, and every file of the sample was "
-            "restored and proved."
+            "Every object that the snapshots need is in the vault, and every file of the "
+            "sample was restored and proved."
         ),
     ),
     1: ("a bug in the program", "Please report it with the log of the run."),
@@ -13,16 +13,16 @@ VERDICTS = {
     3: (
         "something is damaged",
         (
-            "Treat it as damage or attack: keep the vault as it is, restore what is named below from "
-            "an older snapshot or another copy of the vault, and find the cause."
+            "Treat it as damage or attack: keep the vault as it is, restore what is named below "
+            "from an older snapshot or another copy of the vault, and find the cause."
         ),
     ),
     4: ("the identity does not open this vault", "Use an identity that the vault is sealed to."),
     5: (
         "locks fall short",
         (
-            "The data is there, and is not protected for as long as was promised: extend the locks, "
-            "and find out why that did not happen."
+            "The data is there, and is not protected for as long as was promised: extend the "
+            "locks, and find out why that did not happen."
         ),
     ),
     6: (
@@ -76,7 +76,7 @@ h2 { margin: 0 0 10px; font-size: 18px; } h3 { margin: 18px 0 6px; font-size: 15
 p { margin: 0 0 10px; } .small { color: var(--soft); font-size: 13px; }
 .facts { display: grid; grid-template-columns: repeat(3, 1fr); gap: 8px 24px; margin: 14px 0 0; }
 .facts dt { color: var(--soft); font-size: 12px; }
-.facts dd { margin: 0; overflow-wrap: anywhere; }
+.facts dd { margin: 0; font-size: 14px; overflow-wrap: anywhere; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: 12px;
   padding: 0; background: none; border: 0; }
 .card { background: var(--paper); border: 1px solid var(--line); border-top: 4px solid var(--weak);
@@ -104,7 +104,8 @@ svg text { font: 12px system-ui, "Segoe UI", "DejaVu Sans", sans-serif; fill: va
 svg .tick { fill: var(--soft); font-size: 11px; }
 svg .grid { stroke: var(--line); } svg .now { stroke: var(--ink); stroke-dasharray: 4 3; }
 svg .good { fill: var(--good); } svg .bad { fill: var(--bad); } svg .weak { fill: var(--weak); }
-svg .idle { fill: var(--idle); } svg .promise { fill: none; stroke: var(--soft); }
+svg .warn { fill: #d49a2a; } svg .idle { fill: var(--idle); }
+svg .promise { fill: none; stroke: var(--soft); }
 svg .area { fill: var(--weak); opacity: .15; }
 svg .curve { fill: none; stroke: var(--weak); stroke-width: 2; }
 @media (max-width: 640px) { .facts { grid-template-columns: 1fr; } }

@@ -35,6 +35,8 @@ class Part:
 
 def duration_text(seconds: float) -> str:
     """A duration for people: two units at most."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     units = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -54,8 +56,8 @@ def lock_timeline(lines: Sequence[SnapshotLine], now: datetime) -> str:
     drawn = sorted(lines, key=lambda line: line.created, reverse=True)[:SNAPSHOTS_DRAWN_MAX]
     if not drawn:
         return ""
-    begin = min(now, *(line.created for line in drawn))
-    end = max(now, *(_last_date(line) for line in drawn)) + timedelta(days=1)
+    begin = min([now, *(line.created for line in drawn)])
+    end = max([now, *(_last_date(line) for line in drawn)]) + timedelta(days=1)
     axis = _TimeAxis(begin, end)
     height = _ROW * len(drawn) + 46
     rows = [_lock_row(line, axis, 30 + _ROW * number) for number, line in enumerate(drawn)]
@@ -76,12 +78,12 @@ def lock_timeline(lines: Sequence[SnapshotLine], now: datetime) -> str:
 def _last_date(line: SnapshotLine) -> datetime:
     coverage = line.coverage
     dates = (coverage.locked_until, coverage.emulated_until) if coverage else ()
-    return max(line.promised_until, *(date for date in dates if date is not None))
+    return max([line.promised_until, *(date for date in dates if date is not None)])
 
 
 _LOCK_STYLES: Final = {
     LockState.COVERED: "good",
-    LockState.EMULATED: "weak",
+    LockState.EMULATED: "warn",
     LockState.SHORT: "bad",
     LockState.PAST: "idle",
     LockState.UNKNOWN: "bad",

@@ -66,6 +66,17 @@ def with_recovery_points(
     return found
 
 
+def other_lines(
+    lines: Sequence[SnapshotLine], heads: Sequence[Head], others: Iterable[Head]
+) -> list[SnapshotLine]:
+    """Lines of snapshots that only had their objects asked about; of known chains, with source."""
+    names = {_chain(head): line.source for head, line in zip(heads, lines, strict=True)}
+    return [
+        replace(snapshot_line(head, None, restored=False), source=names.get(_chain(head), ""))
+        for head in others
+    ]
+
+
 def _moment(microseconds: int) -> datetime:
     return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
 

@@ -35,7 +35,12 @@ from safelight_restore.drill.proof import (
     in_pages,
     prove_all,
 )
-from safelight_restore.drill.recovery import snapshot_line, with_lock, with_recovery_points
+from safelight_restore.drill.recovery import (
+    other_lines,
+    snapshot_line,
+    with_lock,
+    with_recovery_points,
+)
 from safelight_restore.drill.result import (
     DrillResult,
     Ending,
@@ -51,6 +56,7 @@ from safelight_restore.run import open_restore
 from safelight_restore.select import Selection
 from safelight_restore.target.filesystem import FileSystem
 from safelight_restore.target.tree import Tree
+from safelight_restore.target.workspace import PLAN_PLACE
 from safelight_vault.errors import ConfigurationError, CorruptError, IncompleteError, VaultError
 from safelight_vault.reader import Head, OpenSnapshot
 from safelight_vault.terminal import Bar, size_text
@@ -142,7 +148,7 @@ class Drill:
             lines = with_recovery_points(lines, choice.heads, heads.good, store_time)
             chosen = {head.snapshot_id for head in choice.heads}
             others = [head for head in asked if head.snapshot_id not in chosen]
-            lines += [snapshot_line(head, None, restored=False) for head in others]
+            lines += other_lines(lines, choice.heads, others)
             coverage = objects.coverage
             result.snapshots = [
                 with_lock(line, coverage.get(line.snapshot_id), store_time) for line in lines
@@ -269,8 +275,9 @@ class Drill:
             else:
                 self._index.note_left_out(number, path, failed.reason)
         for warning in found.warnings:
-            # The example's path in a warning may tell a patient's name.
-            self._result.add(FindingKind.NOTE, warning.partition(" (first: ")[0])
+            # Nobody resumes a drill; and the path given as an example may tell a patient's name.
+            if not warning.startswith(PLAN_PLACE):
+                self._result.add(FindingKind.NOTE, warning.partition(" (first: ")[0])
 
     def _target(self, number: int) -> Path:
         """Each snapshot has a directory of its own: two agents may have sources of one name."""

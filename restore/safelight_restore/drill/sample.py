@@ -21,8 +21,26 @@ from math import ceil
 RING = 1 << 64
 """Places on the ring."""
 
-_PARTS = (11, 23, 53, 97, 193, 389, 769, 1543, 3079, 6151, 12_289, 24_593, 49_157, 98_317)
-_PARTS_LARGE = (196_613, 393_241, 786_433, 1_572_869, 3_145_739, 6_291_469, 12_582_917)
+PARTS = (
+    101,
+    211,
+    431,
+    863,
+    1_733,
+    3_467,
+    6_947,
+    13_901,
+    27_803,
+    55_609,
+    111_227,
+    222_461,
+    444_929,
+    889_871,
+    1_779_761,
+    3_559_537,
+    7_119_103,
+    14_238_221,
+)
 """Primes, each about twice the one before it; no period of a schedule is a multiple of one."""
 
 _DATE = re.compile(r"[0-9]{8}")
@@ -33,8 +51,8 @@ class SamplePolicy:
     """How much to restore: at least ``files`` and ``percent`` of all, within ``size_bytes``.
 
     ``rotation`` is any whole number that goes up from drill to drill. Counts and bytes are aimed
-    at, not kept to the last file: the newest study is restored whole whatever its size, and a part
-    of the ring holds now a few more files, now a few less.
+    at, not kept to the last file: the newest study is restored whole whatever its size, and what
+    the rotation gives may be down to half of its share, or a few files more.
     """
 
     files: int
@@ -77,8 +95,9 @@ class Rotation:
 def rotation_of(number: int, *, total_files: int, wanted_files: int) -> Rotation:
     """The parts that this rotation takes, so that they hold about ``wanted_files``."""
     ratio = max(1.0, total_files / max(1, wanted_files))
-    parts = next((p for p in (*_PARTS, *_PARTS_LARGE) if p >= ratio), _PARTS_LARGE[-1])
-    taken = max(1, int(parts / ratio)) if parts == _PARTS[0] else 1
+    parts = next((p for p in PARTS if p >= ratio), PARTS[-1])
+    # Only a small archive is divided more finely than one part a drill.
+    taken = max(1, int(parts / ratio)) if parts == PARTS[0] else 1
     return Rotation(number=number, parts=parts, first=number * taken % parts, taken=taken)
 
 
