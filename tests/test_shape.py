@@ -35,7 +35,16 @@ from shape_rules import (
 )
 
 VAGUE_NAMES = {"util", "utils", "helper", "helpers", "common", "manager", "misc", "base", "stuff"}
-TEST_FOLDERS = {"agent", "anomaly", "contract", "end_to_end", "model", "restore", "vault"}
+TEST_FOLDERS = {
+    "agent",
+    "anomaly",
+    "contract",
+    "end_to_end",
+    "independent_reader",
+    "model",
+    "restore",
+    "vault",
+}
 TEST_NAME = re.compile(r"test(_[a-z0-9]+)+\.py")
 EMPTY_TEST_NAMES = {"cov", "misc", "more", "extra", "various", "tmp", "fix", "bug", "issue"}
 MACHINE_PATH = re.compile(r"(?<![\w.~])/(?:work|root|Users|home)/")

@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 
 from safelight_agent.state import State
 from safelight_agent.upload import WriterKeys
-from safelight_vault.errors import CorruptError, DecodeError
+from safelight_vault.errors import (
+    CorruptError,
+    DecodeError,
+    ObjectMissingError,
+    UnsupportedFormatError,
+)
 from safelight_vault.format.index import IndexedPack, decode_index
 from safelight_vault.format.names import Kind, ObjectName, parse_name, prefix_of
 from safelight_vault.format.pack import encode_directory, header_digest, open_directory
@@ -44,7 +49,7 @@ def reconcile(store: Store, state: State, keys: WriterKeys, *, epoch: int, warn:
     with state.transaction():
         state.forget_unfinished()
         _list_packs(store, state, keys.agent_id)
-        result.forgotten = _forget_missing(state)
+        result.forgotten = _forget_missing(store, state, keys.agent_id)
     if _unknown(state):
         result.adopted = _adopt_from_index(store, state, keys, epoch, warn)
         for listed in _unknown(state):
@@ -57,7 +62,11 @@ def reconcile(store: Store, state: State, keys: WriterKeys, *, epoch: int, warn:
             pack = _read_directory(
                 store, _Listed(row.digest, row.version_id, row.size_bytes), keys, warn
             )
-            if pack is not None:
+            if pack is None:
+                # It went up whole and is not whole any more: nothing may refer to it.
+                state.forget_packs([row.row])
+                result.forgotten += 1
+            else:
                 result.to_index.append((row.row, pack))
     return result
 
@@ -85,14 +94,28 @@ def _rows(versions: Iterator[Version]) -> Iterator[tuple[bytes, str, int]]:
             continue
 
 
-def _forget_missing(state: State) -> int:
+def _forget_missing(store: Store, state: State, agent_id: bytes) -> int:
     rows = state.database.execute(
-        "select id from packs p where digest is not null and not exists"
+        "select id, digest, version_id, size_bytes from packs p"
+        " where digest is not null and not exists"
         " (select 1 from temp.listed l where l.digest = p.digest"
         "  and l.version_id = p.version_id and l.size_bytes = p.size_bytes)"
     ).fetchall()
-    state.forget_packs([row[0] for row in rows])
-    return len(rows)
+    gone = [row for row, *listed in rows if not _is_there(store, agent_id, _Listed(*listed))]
+    state.forget_packs(gone)
+    return len(gone)
+
+
+def _is_there(store: Store, agent_id: bytes, pack: _Listed) -> bool:
+    """Whether a pack that a listing left out is in the vault all the same.
+
+    Listings may be stale or cut short, and to store an archive again for that would be dear.
+    """
+    name = ObjectName(kind=Kind.PACK, owner=agent_id, digest=pack.digest)
+    try:
+        return store.head(str(name), pack.version_id).size_bytes == pack.size_bytes
+    except ObjectMissingError:
+        return False
 
 
 def _unknown(state: State) -> list[_Listed]:
@@ -129,7 +152,7 @@ def _read_segment(
             index_key=keys.index_key,
             key=keys.signing_key.verifying_key,
         )
-    except CorruptError as error:
+    except (CorruptError, UnsupportedFormatError) as error:
         warn(f"index segment passed over: {error.message}")
         return []
 
@@ -144,7 +167,7 @@ def _read_directory(
         directory = open_directory(
             data, index_key=keys.index_key, key=keys.signing_key.verifying_key
         )
-    except CorruptError as error:
+    except (CorruptError, UnsupportedFormatError) as error:
         warn(f"pack passed over: {name}: {error.message}")
         return None
     header = header_digest(data[: directory.blocks_offset])

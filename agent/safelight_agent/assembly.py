@@ -18,6 +18,7 @@ from safelight_agent.config import CommandSettings, Config, RetentionSettings, T
 from safelight_agent.fitness import require_fit
 from safelight_agent.lease import source_lease
 from safelight_agent.membership import Membership, agent_keys, join
+from safelight_agent.randomness import WatchedRandom
 from safelight_agent.results import FailedFile, RunResult
 from safelight_agent.retention import RetentionPolicy
 from safelight_agent.source.command import CommandSource
@@ -149,7 +150,7 @@ class Agent:
                 host=Host(
                     now=self.machine.now,
                     monotonic=self.machine.monotonic,
-                    random_bytes=self.machine.random_bytes,
+                    random_bytes=WatchedRandom(self.machine.random_bytes),
                     executor=executor,
                     stop=self._stop,
                     on_progress=on_progress,

@@ -15,15 +15,16 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 from safelight_agent.adoption import reconcile
-from safelight_agent.chain import Chain, read_chain, source_id_of
+from safelight_agent.chain import Chain, read_chain, source_id_of, with_memory
 from safelight_agent.coverage import Coverage, microseconds
-from safelight_agent.file_table import ChainRow, FileTable, write_chain
+from safelight_agent.file_table import ChainRow, FileTable, known_chain, write_chain
 from safelight_agent.membership import Membership
 from safelight_agent.pack_file import PackFile
 from safelight_agent.packing import Packer
 from safelight_agent.pipeline import Pipeline
 from safelight_agent.publish import Publisher, TreeBuilder, Trees
 from safelight_agent.reading import ReadOptions
+from safelight_agent.randomness import RepeatedRandomError
 from safelight_agent.retention import RetentionPolicy, choose_class, requirement_of
 from safelight_agent.run_keys import RunKeys
 from safelight_agent.split import ContentCutter
@@ -164,7 +165,13 @@ class SourceRun:
 
     def _agree_with_vault(self) -> Chain:
         membership = self._membership
-        chain = read_chain(self._store, membership.trust, membership.agent_id, self.source_id)
+        listed = read_chain(self._store, membership.trust, membership.agent_id, self.source_id)
+        chain = with_memory(listed, known_chain(self._state, self.source_id))
+        if chain.sequence != listed.sequence:
+            self._host.warn(
+                f"the vault shows no snapshot of this source beyond number {listed.sequence}, and "
+                f"this agent has published number {chain.sequence}: it goes on from there"
+            )
         if chain.past:
             limit = timedelta(seconds=self._settings.clock_skew_limit_seconds)
             # A snapshot from the future means that time jumped since it was made.
@@ -203,6 +210,7 @@ class SourceRun:
             uploader=self._uploader,
             executor=self._host.executor,
             new_pack=self._new_pack,
+            keys=self._membership.dedup_keys,
             source_id=self.source_id,
             pack_size_bytes=self._settings.pack_size_bytes,
             compression_level=self._settings.compression_level,
@@ -260,10 +268,14 @@ class SourceRun:
             self._uploader.close()
             self._packer.close()
 
-    def step(self) -> None:
-        """Called between files: notices a stop, commits rows, publishes a checkpoint when due."""
+    def require_not_stopped(self) -> None:
+        """Raise ``StoppedError`` once the run was asked to stop."""
         if self._host.stop.is_set():
             raise StoppedError("the run was stopped before it had seen everything")
+
+    def step(self) -> None:
+        """Called between files: notices a stop, commits rows, publishes a checkpoint when due."""
+        self.require_not_stopped()
         now = self._host.monotonic()
         if now - self._last_commit >= 2:
             self._last_commit = now
@@ -347,6 +359,9 @@ class SourceRun:
         self, table: Reference, trees: Trees, sequence: int, complete: bool, checkpoint: bool
     ) -> Snapshot:
         counts = self.pipeline.counts
+        body_id = self._host.random_bytes(BODY_ID_SIZE)
+        if any(past.root.body_id == body_id for past in self._chain.past):
+            raise RepeatedRandomError("the random source repeats an earlier run's bytes")
         root = Root(
             source_name=self._settings.source_name,
             source_kind=self._settings.source_kind,
@@ -376,7 +391,7 @@ class SourceRun:
             root=encode_root(
                 root,
                 self._run_keys.current(),
-                self._host.random_bytes(BODY_ID_SIZE),
+                body_id,
                 RootContext(self._membership.agent_id, self.source_id, sequence),
             ),
         )

@@ -1,8 +1,9 @@
 """The agent's own chain of one source: where it stands in the vault, and that nobody else grew it.
 
-The vault is asked, not the local state, because the state may be lost or an old copy. Two heads
-after one predecessor mean that this agent exists twice: both restore, and the agent stops
-(design section 4.10).
+The vault is asked, because the local state may be lost or an old copy; what the state remembers
+beyond the vault's answer counts as well, because a listing may be stale. Two heads after one
+predecessor mean that this agent exists twice: both restore, and the agent stops (design section
+4.10).
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from safelight_agent.coverage import from_microseconds
+from safelight_agent.file_table import ChainRow
 from safelight_agent.retention import PastSnapshot
 from safelight_vault.errors import CorruptError, DecodeError, RefusedError
 from safelight_vault.format.names import ID_SIZE, Kind, parse_name, prefix_of
@@ -96,6 +98,26 @@ def read_chain(store: Store, trust: Trust, agent_id: bytes, source_id: bytes) ->
         digest=newest.name.digest,
         past=tuple(head.snapshot for head in heads),
     )
+
+
+def with_memory(chain: Chain, known: ChainRow | None) -> Chain:
+    """The chain that the next snapshot follows, given the newest one that this agent remembers.
+
+    A vault that shows less than the agent has published hides it (a stale listing, an attack) or
+    has lost it. Either way the next snapshot follows the one that is remembered: to follow an older
+    one would fork the chain as soon as the hidden one is seen again, and to stop would let whoever
+    can hide a snapshot end all backups. What is missing stays visible to an audit, as a gap.
+    """
+    if known is None or known.sequence < chain.sequence:
+        return chain
+    if known.sequence > chain.sequence:
+        return Chain(sequence=known.sequence, digest=known.digest, past=chain.past)
+    if known.digest != chain.digest:
+        raise ForkedChainError(
+            f"snapshot number {known.sequence} of this source in the vault is not the one that "
+            "this agent published"
+        )
+    return chain
 
 
 def _load(store: Store, trust: Trust, names: Sequence[HeadName]) -> list[Head]:

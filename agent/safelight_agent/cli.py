@@ -143,16 +143,16 @@ def backup(command: _Command, sources: tuple[str, ...], as_json: bool) -> None:
         )
     _stop_on_signals(command.stop)
     results = ResultStore(agent.results_directory)
-    runs = []
+    runs, codes = [], []
     for name in sources or names:
         runs.append(_back_up_one(agent, name, terminal, log))
-        results.record(runs[-1])
+        codes += [runs[-1].exit_code, _record(results, runs[-1], terminal, log)]
         if command.stop.is_set():
             break
     _write_textfile(agent, results, log)
     terminal.result(result_totals(runs))
     _show_runs(terminal, runs)
-    exit_with(next((run.exit_code for run in runs if run.exit_code), 0))
+    exit_with(next((code for code in codes if code), 0))
 
 
 def _back_up_one(agent: Agent, name: str, terminal: Terminal, log: Log) -> RunResult:
@@ -169,6 +169,17 @@ def _back_up_one(agent: Agent, name: str, terminal: Terminal, log: Log) -> RunRe
             terminal.error(error)
             log.error("run_failed", source=name, exit_code=error.exit_code, error=error.message)
             return agent.failed(name, started, began, error)
+
+
+def _record(results: ResultStore, run: RunResult, terminal: Terminal, log: Log) -> int:
+    """Keep a result; the exit code of what hindered it, which must not keep other sources back."""
+    try:
+        results.record(run)
+    except VaultError as error:
+        terminal.error(error)
+        log.error("result_not_recorded", source=run.source, error=error.message)
+        return error.exit_code
+    return 0
 
 
 def _stop_on_signals(stop: threading.Event) -> None:
@@ -211,6 +222,8 @@ def _show_runs(terminal: Terminal, runs: list[RunResult]) -> None:
     ]
     columns = ("source", "snapshot", "files", "failed", "read", "stored", "time", "result")
     terminal.table("Backup", columns, rows)
+    if terminal.as_json:
+        return  # the object on stdout lists them, and stderr may be a log
     for run in runs:
         for item in run.failed[:20]:
             terminal.note(f"not backed up: {item.to_json()['path']!r}: {item.reason}")

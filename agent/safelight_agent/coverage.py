@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from safelight_agent.state import PackRow, State
-from safelight_vault.errors import CorruptError, RefusedError
+from safelight_vault.errors import CorruptError, LockRefusedError, RefusedError
 from safelight_vault.format.names import Kind, ObjectName
-from safelight_vault.objects import ensure_lock
+from safelight_vault.objects import check_lock, ensure_lock
 from safelight_vault.store import LockMode, Store
 
 
@@ -74,15 +74,22 @@ class Coverage:
     def _extend(self, pack: PackRow, digest: bytes) -> bool:
         name = ObjectName(kind=Kind.PACK, owner=self._agent_id, digest=digest)
         try:
+            # Credentials that may not look are an error of the run, and no reason to store again.
             head = self._store.head(str(name), pack.version_id)
-            if head.retain_until is None or head.retain_until < self._requirement.required_until:
+        except CorruptError:
+            self.refused += 1
+            return False
+        try:
+            check_lock(self._store, head, self._requirement.required_until)
+        except LockRefusedError:
+            try:
                 head = ensure_lock(
                     self._store, name, pack.version_id, self._requirement.target_until
                 )
-                self.extended += 1
-        except (RefusedError, CorruptError):
-            self.refused += 1
-            return False
+            except (RefusedError, CorruptError):
+                self.refused += 1
+                return False
+            self.extended += 1
         if head.retain_until is not None:
             self._state.lock_known(pack.row, microseconds(head.retain_until))
         return True

@@ -212,7 +212,7 @@ class FileTable:
             )
 
 
-def read_chain(state: State, source_id: bytes) -> ChainRow | None:
+def known_chain(state: State, source_id: bytes) -> ChainRow | None:
     """The newest published snapshot of a source that the state knows."""
     row = state.database.execute(
         "select sequence, digest, run, checksum from chains where source_id = ?", (source_id,)

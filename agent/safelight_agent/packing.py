@@ -9,7 +9,7 @@ happens on one thread; what is in flight is bounded by a byte budget.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
@@ -18,6 +18,7 @@ from safelight_agent.pack_file import PackFile
 from safelight_agent.state import State
 from safelight_agent.upload import Uploader
 from safelight_vault.errors import CorruptError
+from safelight_vault.format.chunk import DedupKeys
 from safelight_vault.format.codec import decode_block, encode_block
 from safelight_vault.format.pack import BLOCKS_MAX, ChunkRecord, PackBuilder, Stream
 from safelight_vault.format.place import Place
@@ -43,6 +44,13 @@ class _Block:
     pieces: list[bytes] = field(default_factory=list)
     size_bytes: int = 0
 
+    def records(self) -> list[ChunkRecord]:
+        """The chunks in the order in which they lie in the block."""
+        return [
+            ChunkRecord(slot.chunk_id, len(piece))
+            for slot, piece in zip(self.slots, self.pieces, strict=True)
+        ]
+
 
 @dataclass(slots=True)
 class _StreamState:
@@ -53,11 +61,23 @@ class _StreamState:
     row: int = 0
 
 
-def compress(plain: bytes, level: int) -> bytes:
-    """The frame of a block, proved to decode to what it was made of. A task for a worker."""
+def compress(plain: bytes, level: int, keys: DedupKeys, chunks: Sequence[ChunkRecord]) -> bytes:
+    """The frame of a block, proved to decode to the chunks it is said to hold. A worker's task.
+
+    The ids are computed again from what was decoded, so that a bit that flipped since the chunks
+    were named is found before it is locked for years under a name that promises other bytes.
+    """
     frame = encode_block(plain, level=level)
-    if decode_block(frame) != plain:
-        raise CorruptError("a block did not decode to what was encoded: check this host's memory")
+    decoded = memoryview(decode_block(frame))
+    at = 0
+    for chunk in chunks:
+        if keys.chunk_id(decoded[at : at + chunk.length]) != chunk.chunk_id:
+            raise CorruptError(
+                "a block did not decode to what was read: check this host's memory",
+                remedy="Nothing of it was stored. Test this host's memory and processor, and do "
+                "not trust what it makes until then.",
+            )
+        at += chunk.length
     return frame
 
 
@@ -72,6 +92,7 @@ class Packer:
         uploader: Uploader,
         executor: Executor,
         new_pack: Callable[[Stream], tuple[PackBuilder, PackFile]],
+        keys: DedupKeys,
         source_id: bytes,
         pack_size_bytes: int,
         compression_level: int,
@@ -83,6 +104,7 @@ class Packer:
         self._uploader = uploader
         self._executor = executor
         self._new_pack = new_pack
+        self._keys = keys
         self._source_id = source_id
         self._pack_size_bytes = pack_size_bytes
         self._level = compression_level
@@ -123,7 +145,8 @@ class Packer:
     def _compress(self, of: _StreamState, stream: Stream) -> None:
         block, of.filling = of.filling, _Block()
         plain = b"".join(block.pieces)
-        of.compressing.append((block, self._executor.submit(compress, plain, self._level)))
+        task = self._executor.submit(compress, plain, self._level, self._keys, block.records())
+        of.compressing.append((block, task))
         self._compressing_bytes += block.size_bytes
         while of.compressing and (
             of.compressing[0][1].done()
@@ -139,10 +162,7 @@ class Packer:
         if of.pack is None:
             of.pack, of.file = self._new_pack(stream)
             of.row = self._state.begin_pack(of.pack.pack_id, self._source_id, stream)
-        records = [
-            ChunkRecord(slot.chunk_id, len(piece))
-            for slot, piece in zip(block.slots, block.pieces, strict=True)
-        ]
+        records = block.records()
         number, block_offset, block_length = of.pack.add_block(frame, records)
         offset = 0
         for slot, record in zip(block.slots, records, strict=True):

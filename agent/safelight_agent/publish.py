@@ -14,7 +14,7 @@ from safelight_agent.packing import Packer
 from safelight_agent.state import PackRow, State
 from safelight_agent.state_database import StateDamagedError
 from safelight_agent.upload import WriterKeys
-from safelight_vault.errors import LockRefusedError
+from safelight_vault.errors import CorruptError, LockRefusedError
 from safelight_vault.format.chunk import DedupKeys
 from safelight_vault.format.manifest import replace_packs, spill_extents
 from safelight_vault.format.names import Kind, ObjectName
@@ -209,7 +209,8 @@ class Publisher:
         name = named(
             Kind.SNAPSHOT, data, owner=self._keys.agent_id, source=source_id, sequence=sequence
         )
-        put_object(self._store, name, [data], self._requirement.target_until)
+        reference = put_object(self._store, name, [data], self._requirement.target_until)
+        self._read_back(reference, data)
         return Published(name=name, bytes_stored=self._bytes_stored + len(data))
 
     def lock_coverage(self, needed: NeededPacks) -> datetime:
@@ -245,8 +246,7 @@ class Publisher:
     def _put_table(self, references: list[Reference], source_id: bytes, sequence: int) -> Reference:
         segments = []
         for segment in segments_of(references):
-            data = encode_segment(self._keys.vault_id, segment)
-            segments.append(self._ensure(Kind.REFERENCES, data))
+            segments.extend(self._put_segment(segment))
         table = Table(
             agent_id=self._keys.agent_id,
             source_id=source_id,
@@ -258,7 +258,32 @@ class Publisher:
         data = encode_table(self._keys.vault_id, table, self._keys.signing_key)
         return self._ensure(Kind.TABLE, data)
 
+    def _put_segment(self, segment: list[Reference]) -> list[Reference]:
+        """Put a part of the table; in two halves where its name is held by damaged bytes.
+
+        The name of a segment is that of its content, so the damage would stand in the way of every
+        later run for as long as its lock lasts.
+        """
+        try:
+            return [self._ensure(Kind.REFERENCES, encode_segment(self._keys.vault_id, segment))]
+        except CorruptError:
+            middle = len(segment) // 2
+            if not middle:
+                raise
+            return [
+                self._ensure(Kind.REFERENCES, encode_segment(self._keys.vault_id, half))
+                for half in (segment[:middle], segment[middle:])
+            ]
+
     def _ensure(self, kind: Kind, data: bytes) -> Reference:
         name = named(kind, data, owner=self._keys.agent_id)
         self._bytes_stored += len(data)
-        return ensure_object(self._store, name, data, self._requirement.target_until)
+        reference = ensure_object(self._store, name, data, self._requirement.target_until)
+        self._read_back(reference, data)
+        return reference
+
+    def _read_back(self, reference: Reference, data: bytes) -> None:
+        """Without any of these small objects a snapshot is lost: do not only trust the store."""
+        found = self._store.get(str(reference.name), reference.version_id, length=len(data))
+        if found != data:
+            raise CorruptError(f"{reference.name}: the store holds other bytes than it was given")

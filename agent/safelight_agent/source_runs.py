@@ -106,7 +106,7 @@ def run_command(
         now_ns = run.files.run * 1000
         owner = (uid, gid)
         run.pipeline.add_other(_made(b"", EntryKind.DIRECTORY, 0o700, owner, now_ns))
-        with source.open() as output:
+        with source.open(run.require_not_stopped) as output:
             found = _made(file_name.encode(), EntryKind.FILE, 0o600, owner, now_ns)
             run.pipeline.add_stream(found, output.read)
         run.files.drop_unseen()

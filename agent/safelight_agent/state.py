@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from safelight_agent.randomness import RepeatedRandomError
 from safelight_agent.state_database import (
     StateDamagedError,
     checksum,
@@ -22,7 +23,6 @@ from safelight_agent.state_database import (
     set_aside,
     write_note,
 )
-from safelight_vault.errors import RefusedError
 from safelight_vault.format.pack import Stream
 from safelight_vault.format.place import Place
 
@@ -44,15 +44,6 @@ class PackRow:
     header_digest: bytes
     stream: Stream
     retain_until_us: int
-
-
-class RepeatedPackError(RefusedError):
-    """A pack's random id is that of a pack that exists: the random source repeats itself."""
-
-    remedy = (
-        "Restart the machine (a cloned or restored virtual machine may repeat its random numbers), "
-        "then run again: nothing was sealed under a key that had been used before."
-    )
 
 
 def open_state(path: Path, *, vault_id: bytes, agent_id: bytes) -> tuple["State", str | None]:
@@ -121,7 +112,7 @@ class State:
             (pack_id, source_id, int(stream)),
         )
         if cursor.rowcount != 1:
-            raise RepeatedPackError("the random source repeats itself: a new pack's id is taken")
+            raise RepeatedRandomError("the random source repeats itself: a new pack's id is taken")
         return int(cursor.lastrowid or 0)
 
     def pack_uploaded(

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from safelight_agent.chain import EMPTY, Chain, ForkedChainError, read_chain, source_id_of
+from safelight_agent.assembly import STATE_FILE
+from safelight_agent.chain import (
+    EMPTY,
+    Chain,
+    ForkedChainError,
+    read_chain,
+    source_id_of,
+    with_memory,
+)
+from safelight_agent.file_table import ChainRow
 from safelight_agent.membership import AGENT_KEY_FILE
 from safelight_vault.format.names import Kind, parse_name
 from safelight_vault.key_files import read_agent_keys, read_trust
@@ -30,6 +39,12 @@ def vault(tmp_path: Path) -> VaultFixture:
     vault = VaultFixture.create(tmp_path)
     vault.back_up("pacs", tree)
     return vault
+
+
+def forget(vault: VaultFixture) -> None:
+    """Delete the agent's local state, as the second place has another one."""
+    for path in (vault.directory / "state-agent").glob(f"{STATE_FILE}*"):
+        path.unlink()
 
 
 def test_a_source_without_snapshots_has_an_empty_chain(tmp_path: Path) -> None:
@@ -77,6 +92,7 @@ def test_two_snapshots_of_one_number_stop_the_agent(vault: VaultFixture) -> None
     assert second.snapshot in newest
     kept = vault.store.get(newest)
     vault.remove(newest)
+    forget(vault)
     vault.back_up("pacs", vault.directory / "tree")
     parsed = parse_name(newest)
     vault.store.put(
@@ -84,3 +100,21 @@ def test_two_snapshots_of_one_number_stop_the_agent(vault: VaultFixture) -> None
     )
     with pytest.raises(ForkedChainError, match="2 snapshots number 2"):
         chain_of(vault)
+
+
+ANY_CHAIN = Chain(sequence=4, digest=bytes(32), past=())
+
+
+@pytest.mark.parametrize("known", [None, ChainRow(3, b"3" * 32, 0), ChainRow(4, bytes(32), 0)])
+def test_a_memory_that_the_vault_goes_beyond_changes_nothing(known: ChainRow | None) -> None:
+    assert with_memory(ANY_CHAIN, known) == ANY_CHAIN
+
+
+def test_a_snapshot_that_the_vault_does_not_show_is_followed_all_the_same() -> None:
+    followed = with_memory(ANY_CHAIN, ChainRow(6, b"6" * 32, 0))
+    assert (followed.sequence, followed.digest) == (6, b"6" * 32)
+
+
+def test_another_snapshot_of_the_number_that_is_remembered_stops_the_agent() -> None:
+    with pytest.raises(ForkedChainError, match="number 4"):
+        with_memory(ANY_CHAIN, ChainRow(4, b"4" * 32, 0))

@@ -4,6 +4,7 @@ A run that is shown less than there is costs at most a second reading or a secon
 publishes is sound, and its chain goes on where this agent left it.
 """
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -77,7 +78,7 @@ def require_one_chain(site: Site) -> None:
     """The snapshots have the numbers 1, 2, 3 ..., each follows the one before."""
     heads = sorted(site.access().heads().good, key=lambda head: head.snapshot.sequence)
     assert [head.snapshot.sequence for head in heads] == list(range(1, len(heads) + 1))
-    for before, after in zip(heads, heads[1:], strict=False):
+    for before, after in itertools.pairwise(heads):
         assert after.snapshot.predecessor == before.name.digest
 
 

@@ -1,4 +1,4 @@
-"""What scripts may rely on: one JSON object on stdout, and an exit code for each kind of trouble."""
+"""What scripts rely on: one JSON object on stdout, and an exit code for each kind of trouble."""
 
 import os
 import re
@@ -11,8 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from installed import AGENT, InstalledAgent, InstalledVault, Outcome, installed, new_vault
-from installed import run_in_process, run_installed
+from installed import (
+    AGENT,
+    InstalledAgent,
+    InstalledVault,
+    Outcome,
+    installed,
+    new_vault,
+    run_in_process,
+    run_installed,
+)
+from s3_server import S3Server
 from services import free_ports
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
@@ -122,18 +131,28 @@ def test_an_agent_that_nobody_enrolled_is_4(vault: InstalledVault, archive: Path
     assert "next:" in outcome.stderr
 
 
-def test_emulated_locks_that_nobody_accepted_are_5(
-    tmp_path: Path, agent: InstalledAgent, archive: Path
-) -> None:
+def test_emulated_locks_that_nobody_accepted_are_2(agent: InstalledAgent, archive: Path) -> None:
     config = agent.config.read_text()
     agent.write_config({"pacs": archive}, vault_lines="")
     try:
         for command in ("init", "backup"):
-            outcome = agent.command(command, "--json").require(5)
-            assert "emulated" in outcome.stderr
-            assert "accept_emulated_locks" in outcome.stderr
+            outcome = agent.command(command, "--json").require(2)
+            assert "vault.accept_emulated_locks" in outcome.stderr
     finally:
         agent.config.write_text(config)
+
+
+def test_a_bucket_that_cannot_lock_is_5(tmp_path: Path, seaweed: S3Server, archive: Path) -> None:
+    bucket = seaweed.new_bucket(object_lock=False)
+    vault = new_vault(
+        tmp_path / "site", url=f"s3://{bucket}/x", environment=seaweed.environment(tls=True)
+    )
+    agent = InstalledAgent(vault=vault, name="agent", directory=tmp_path)
+    agent.write_config({"pacs": archive})
+    outcome = agent.command("init", "--json").require(5)
+    assert outcome.stdout == ""
+    assert "Object Lock is not enabled" in outcome.stderr
+    assert not agent.state_directory.joinpath("agent.key").exists()
 
 
 @pytest.fixture

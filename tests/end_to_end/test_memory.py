@@ -20,7 +20,7 @@ def peak_of_a_first_backup(directory: Path, files: int) -> int:
             parent.mkdir(parents=True)
         (parent / f"{number:07}.txt").write_bytes(b"a small file, number %d\n" % number * 8)
     agent = new_vault(directory / "site").agent({"pacs": archive})
-    command = [installed(AGENT), "--config", agent.config, "backup", "--json"]
+    command = [installed(AGENT), "--config", str(agent.config), "backup", "--json"]
     peak = peak_pss_bytes(command, environment=os.environ)
     assert agent.command("status", "--json").require().result["sources"][0]["files"] == files
     return peak

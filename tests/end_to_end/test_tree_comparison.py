@@ -42,6 +42,11 @@ def retarget(root: Path) -> None:
     os.utime(root / "link", ns=(0, 10**18), follow_symlinks=False)
 
 
+def make_a_file_of_the_directory(root: Path) -> None:
+    (root / "directory").rmdir()
+    (root / "directory").touch()
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "missing": lambda root: (root / "directory").rmdir(),
     "not there before": lambda root: (root / "more").touch(),
@@ -52,7 +57,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "mtime_ns": lambda root: os.utime(root / "directory", ns=(0, 10**18 + 1)),
     "target": retarget,
     "hard links": unlink_hard,
-    "kind": lambda root: ((root / "directory").rmdir(), (root / "directory").touch()),
+    "kind": make_a_file_of_the_directory,
 }
 
 

@@ -23,9 +23,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def vault(
-    tmp_path_factory: pytest.TempPathFactory, archives: dict[str, Path]
-) -> InstalledVault:
+def vault(tmp_path_factory: pytest.TempPathFactory, archives: dict[str, Path]) -> InstalledVault:
     """A vault that one agent has written into."""
     vault = new_vault(tmp_path_factory.mktemp("vault") / "site")
     vault.agent({"north": archives["north"]}, name="first").back_up()
@@ -76,7 +74,9 @@ def test_an_agent_that_is_not_enrolled_is_refused_and_writes_nothing(
     assert "enrol" in refused.stderr
     assert [one.name for one in stored_objects(vault.store_directory)] == before
     # Nor can the administrator of another vault let it in.
-    by_other = other.restore_command("enrol", str(stranger.request), "--json", runner=run_in_process)
+    by_other = other.restore_command(
+        "enrol", str(stranger.request), "--json", runner=run_in_process
+    )
     assert by_other.code in {2, 3, 4}
     assert not by_other.is_bug
     stranger.command("backup", "--json").require(4)

@@ -1,7 +1,7 @@
 """Damage done to the objects of a ``file://`` vault, and undone again.
 
-The invariant: an object is changed below the store, in place and under its own name, as a disk or an
-attacker would, and afterwards every byte of the vault is as it was.
+The invariant: an object is changed below the store, in place and under its own name, as a disk or
+an attacker would, and afterwards every byte of the vault is as it was.
 """
 
 import shutil

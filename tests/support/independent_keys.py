@@ -174,7 +174,16 @@ class Identity:
         self.fingerprint = recipient_fingerprint(self.recipient)
 
     def open_key(self, sealed: bytes, info: bytes) -> bytes:
-        """Undo ``SealKey``: the 32-byte key that was sealed with this ``info``."""
+        """Undo ``SealKey``: the 32-byte key that was sealed with this ``info``.
+
+        Bytes that do not open may be damaged, or sealed to somebody else: nothing tells which.
+        """
+        try:
+            return self._open_key(sealed, info)
+        except Corrupt as error:
+            raise WrongIdentity(str(error)) from error
+
+    def _open_key(self, sealed: bytes, info: bytes) -> bytes:
         fields = Fields(sealed, "sealed key")
         lattice_part, curve_part, encrypted = fields.fixed(1088), fields.fixed(32), fields.fixed(48)
         fields.end()

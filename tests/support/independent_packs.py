@@ -39,6 +39,7 @@ HEADER_SIZE_MAX = 1 << 17
 CHUNK_SIZE_MAX = 1 << 23
 BLOCK_SIZE_MAX = 1 << 24
 BLOCKS_MAX = 1 << 20
+SEALED_BLOCK_SIZE_MAX = 16_781_337
 DIRECTORY_SIZE_MAX = 1 << 27
 PACK_END_SIZE = 32 + SIGNATURE_SIZE + 4
 ZSTD_MAGIC = bytes.fromhex("28b52ffd")
@@ -81,6 +82,11 @@ class PackHeader:
     digest: bytes
 
 
+def header_digest(pack: bytes) -> bytes:
+    """The SHA-256 of the header, whose length follows from its number of stanzas."""
+    return sha256(pack[: 123 + 1200 * int.from_bytes(pack[122:123], "big")])
+
+
 def read_pack_header(data: bytes, vault_id: bytes) -> PackHeader:
     fields = Fields(data[:HEADER_SIZE_MAX], "pack header")
     read_frame(fields, Structure.PACK, vault_id)
@@ -90,7 +96,7 @@ def read_pack_header(data: bytes, vault_id: bytes) -> PackHeader:
         commitment=fields.fixed(32),
         sealed_run_key=read_sealed_run_key(fields),
         size=fields.offset,
-        digest=sha256(data[: fields.offset]),
+        digest=header_digest(data),
     )
 
 
@@ -122,7 +128,8 @@ class Directory:
 def _directory_blocks(fields: Fields) -> Iterator[Block]:
     for _ in range(fields.count(BLOCKS_MAX)):
         sealed_length = fields.unsigned(4)
-        require(sealed_length > 16, "directory: a block without content")
+        possible = 16 < sealed_length <= SEALED_BLOCK_SIZE_MAX
+        require(possible, "directory: a block of an impossible length")
         chunks = []
         for _ in range(fields.count(1 << 16)):
             chunk_id, length = fields.fixed(32), fields.count(CHUNK_SIZE_MAX)
@@ -140,7 +147,7 @@ def read_directory(data: bytes) -> Directory:
         source_id=fields.fixed(16),
         stream=fields.choice((1, 2, 3, 4)),
         epoch=fields.unsigned(4),
-        blocks_offset=fields.unsigned(4),
+        blocks_offset=fields.count(HEADER_SIZE_MAX),
         blocks=tuple(_directory_blocks(fields)),
     )
     fields.end()

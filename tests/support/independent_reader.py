@@ -31,6 +31,7 @@ from independent_packs import (
     Reference,
     Table,
     chunk_id,
+    header_digest,
     open_block,
     open_directory,
     read_pack_header,
@@ -106,8 +107,8 @@ class Vault:
         self._run_keys: dict[bytes, bytes] = {}
         self._packs: dict[bytes, _OpenPack] = {}
         self._block: tuple[tuple[bytes, int, int, int], bytes] | None = None
-        self.passed_over: list[str] = []
-        """Objects that lie in the vault, did not prove themselves, and were not needed."""
+        self.reported: list[str] = []
+        """What did not prove itself and yet stood in nobody's way."""
 
     # ------------------------------------------------------------------------- 4.1: objects
 
@@ -118,6 +119,7 @@ class Vault:
             versions += 1
             if sha256(data) == name.digest:
                 return data
+            self.reported.append(f"{name.text}: a version with other bytes")
         problem = "no version has the right SHA-256" if versions else "missing"
         raise Corrupt(f"{name.text}: {problem}")
 
@@ -133,7 +135,7 @@ class Vault:
                 name = parse_name(text)
                 yield name, self.read(name)
             except Refused as error:
-                self.passed_over.append(str(error))
+                self.reported.append(str(error))
 
     # ------------------------------------------------- 4.3 and 4.4: what the administrator signed
 
@@ -146,7 +148,7 @@ class Vault:
                 require(configuration.sequence == name.sequence, f"{name.text}: another sequence")
                 found.append(configuration)
             except Refused as error:
-                self.passed_over.append(f"{name.text}: {error}")
+                self.reported.append(f"{name.text}: {error}")
         require(bool(found), "no configuration that the administrator signed")
         return max(found, key=lambda configuration: configuration.sequence)
 
@@ -162,7 +164,7 @@ class Vault:
                 require(certificate.agent_id == agent_id, f"{name.text}: of another agent")
                 found.append(certificate)
             except Refused as error:
-                self.passed_over.append(f"{name.text}: {error}")
+                self.reported.append(f"{name.text}: {error}")
         require(bool(found), f"agent {agent_id.hex()}: no certificate")
         return max(found, key=lambda certificate: certificate.enrolled)
 
@@ -193,19 +195,23 @@ class Vault:
                 grant = read_grant(data, self.vault_id)
                 require(grant.run_id == sealed.run_id, "a grant of another run")
             except Refused as error:
-                self.passed_over.append(f"{name.text}: {error}")
+                self.reported.append(f"{name.text}: {error}")
             else:
                 yield from open_run_key(grant, self.vault_id, self._identities)
 
     # --------------------------------------------------------------- 9.3 and 8.2: snapshots
 
+    def snapshot_names(self) -> list[str]:
+        """Names of snapshots, by agent, source and sequence; none has proved itself yet."""
+        return sorted(self._names("snapshots/"))
+
     def snapshots(self) -> Iterator[Snapshot]:
         """All snapshots that prove themselves."""
-        for text in sorted(self._names("snapshots/")):
+        for text in self.snapshot_names():
             try:
                 yield self.snapshot(parse_name(text))
             except (Corrupt, Unsupported) as error:
-                self.passed_over.append(f"{text}: {error}")
+                self.reported.append(f"{text}: {error}")
 
     def snapshot(self, name: Name) -> Snapshot:
         envelope = read_envelope(self.read(name), self.vault_id, self.administrator)
@@ -219,10 +225,7 @@ class Vault:
         )
         is_its = (table.agent_id, table.source_id, table.sequence) == own
         require(is_its, f"{name.text}: the table of another snapshot")
-        references: list[Reference] = []
-        for segment in table.segments:
-            references += read_segment(self._read_reference(segment), self.vault_id)
-        table.require_sums(references)
+        references = self.references(table)
         key = self._object_key(
             envelope.sealed_root.sealed_run_key,
             envelope.sealed_root.body_id,
@@ -241,19 +244,25 @@ class Vault:
             name=name,
             envelope=envelope,
             table=table,
-            references=tuple(references),
+            references=references,
             root=root,
         )
+
+    def references(self, table: Table) -> tuple[Reference, ...]:
+        """What all segments of a table name."""
+        found: list[Reference] = []
+        for segment in table.segments:
+            found += read_segment(self._read_reference(segment), self.vault_id)
+        table.require_sums(found)
+        return tuple(found)
 
     # ------------------------------------------------------------------- 6: packs and chunks
 
     def _pack(self, reference: Reference) -> _OpenPack:
         name = reference.name
         if name.digest not in self._packs:
-            data = self._read_reference(reference)
+            data = self._pack_bytes(reference)
             header = read_pack_header(data, self.vault_id)
-            is_signed = header.digest == reference.header_digest
-            require(is_signed, f"{name.text}: another header than listed")
             require(header.agent_id == name.owner, f"{name.text}: of another agent")
             key = self._object_key(
                 header.sealed_run_key, header.pack_id, header.commitment, b"safelight/pack/v1"
@@ -262,6 +271,24 @@ class Vault:
                 del self._packs[next(iter(self._packs))]
             self._packs[name.digest] = _OpenPack(name=name, data=data, header=header, key=key)
         return self._packs[name.digest]
+
+    def _pack_bytes(self, reference: Reference) -> bytes:
+        """The pack, or where it is damaged a version with the header that the table vouches for.
+
+        Of the latter only blocks are good for anything, as every one of them proves itself.
+        """
+        name, damaged = reference.name, None
+        for data in self._read(name.text):
+            if len(data) == reference.size and header_digest(data) == reference.header_digest:
+                if sha256(data) == name.digest:
+                    return data
+                damaged = damaged or data
+            self.reported.append(f"{name.text}: a version with other bytes")
+        if damaged is None:
+            self.read(name)
+            raise Corrupt(f"{name.text}: another size or header than listed")
+        self.reported.append(f"{name.text}: damaged; its blocks are still read")
+        return damaged
 
     def _open_block(self, pack: _OpenPack, number: int, offset: int, length: int) -> bytes:
         where = (pack.name.digest, number, offset, length)
@@ -322,6 +349,8 @@ class Vault:
     def verify_pack(self, reference: Reference, keys: DedupKeys) -> Directory:
         """Prove a whole pack: signature, directory, every block, and the id of every chunk."""
         pack = self._pack(reference)
+        is_whole = sha256(pack.data) == reference.name.digest
+        require(is_whole, f"{reference.name.text}: no version has the right SHA-256")
         directory = open_directory(
             pack.data,
             vault_id=self.vault_id,

@@ -172,7 +172,7 @@ def open_run_key(
         if recipient in identities:
             try:
                 yield identities[recipient].open_key(sealed_key, info)
-            except Corrupt:
+            except WrongIdentity:
                 yield None
 
 

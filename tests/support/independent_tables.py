@@ -10,13 +10,17 @@ from enum import IntEnum
 from itertools import pairwise
 
 from independent_keys import Corrupt, Fields, require
-from independent_packs import BLOCK_SIZE_MAX, BLOCKS_MAX, CHUNK_SIZE_MAX
+from independent_packs import (
+    BLOCK_SIZE_MAX,
+    BLOCKS_MAX,
+    CHUNK_SIZE_MAX,
+    SEALED_BLOCK_SIZE_MAX,
+)
 
 KEY_SIZE_MAX = 131_072
 VALUE_SIZE_MAX = 4_194_304
 PATH_SIZE_MAX = 65_536
 PACK_SIZE_MAX = 1 << 32
-SEALED_BLOCK_SIZE_MAX = 16_781_337
 EXTENTS_MAX = 1 << 24
 XATTRS_SIZE_MAX = 1 << 20
 
@@ -79,7 +83,7 @@ def decode_page(data: bytes) -> Pairs:
     )
     fields.end()
     rising = all(left[0] < right[0] for left, right in pairwise(pairs))
-    require(bool(pairs) and rising, "page: keys that do not rise, or none")
+    require(rising, "page: keys that do not rise")
     return pairs
 
 
@@ -116,8 +120,8 @@ def read_tree(
             if is_before or (stop is not None and first >= stop):
                 continue
             pairs = decode_page(load(place))
-            fits = pairs[0][0] == first and (page_end is None or pairs[-1][0] < page_end)
-            require(fits, "page: not the one that its tree lists")
+            fits = pairs and pairs[0][0] == first and (page_end is None or pairs[-1][0] < page_end)
+            require(bool(fits), "page: not the one that its tree lists")
             if levels:
                 inner = tuple((key, decode_place(value)) for key, value in pairs)
                 yield from below(inner, levels - 1, page_end)
@@ -283,9 +287,9 @@ class Instance:
     """An entry of the catalogue."""
 
     patient_id: str
-    study_uid: str
-    series_uid: str
-    instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
     path: bytes
     patient_name: str
     study_date: str
@@ -319,15 +323,15 @@ def decode_instance(key: bytes, value: bytes) -> Instance:
     *identifiers, path_key = _key_fields(key)
     require(all(len(each) <= 1024 for each in identifiers), "catalogue: a long identifier")
     try:
-        patient_id, study_uid, series_uid, instance_uid = (i.decode("utf-8") for i in identifiers)
+        patient_id, study, series, instance = (each.decode("utf-8") for each in identifiers)
     except UnicodeDecodeError as error:
         raise Corrupt("catalogue: an identifier is not UTF-8") from error
     fields = Fields(value, "catalogue")
-    instance = Instance(
+    found = Instance(
         patient_id=patient_id,
-        study_uid=study_uid,
-        series_uid=series_uid,
-        instance_uid=instance_uid,
+        study_instance_uid=study,
+        series_instance_uid=series,
+        sop_instance_uid=instance,
         path=path_of(path_key),
         patient_name=fields.text(1024),
         study_date=fields.text(1024),
@@ -337,4 +341,4 @@ def decode_instance(key: bytes, value: bytes) -> Instance:
         accession_number=fields.text(1024),
     )
     fields.end()
-    return instance
+    return found

@@ -59,9 +59,9 @@ class Outcome:
 Runner = Callable[[str, Sequence[str], Mapping[str, str]], Outcome]
 
 
-def installed(name: str) -> Path:
-    """The installed command of this name."""
-    return Path(sys.executable).with_name(name)
+def installed(name: str) -> str:
+    """The path of the installed command of this name."""
+    return str(Path(sys.executable).with_name(name))
 
 
 def run_installed(name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Outcome:
@@ -127,9 +127,7 @@ class InstalledVault:
         options = ["--vault", self.url, "--identity", str(self.identity)]
         return runner(RESTORE, [*options, *arguments], self.environment)
 
-    def restore(
-        self, target: Path, *arguments: str, runner: Runner = run_installed
-    ) -> Outcome:
+    def restore(self, target: Path, *arguments: str, runner: Runner = run_installed) -> Outcome:
         """Restore into ``target``."""
         return self.restore_command(
             "restore", "--target", str(target), "--json", *arguments, runner=runner

@@ -66,7 +66,8 @@ class Ledger:
             assert key in now, f"I4: {key} is gone"
             after = now[key]
             assert after.sha256 == before.sha256, f"I4: {key} was overwritten"
-            assert after.lock_mode is before.lock_mode, f"I4: {key} lost its lock"
+            if before.lock_mode is not LockMode.NONE:
+                assert after.lock_mode is before.lock_mode, f"I4: {key} lost its lock"
             if before.retain_until is not None:
                 assert after.retain_until is not None, f"I4: {key} lost its lock"
                 assert after.retain_until >= before.retain_until, f"I4: {key} was shortened"

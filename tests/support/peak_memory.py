@@ -18,7 +18,7 @@ def peak_pss_bytes(
     environment: Mapping[str, str],
     interval_seconds: float = 0.02,
 ) -> int:
-    """Run a command, which must end with 0, and give its highest PSS in bytes, children included."""
+    """Run a command, which must end with 0; gives its highest PSS in bytes, children included."""
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=dict(environment)
     ) as process:

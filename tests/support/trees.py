@@ -30,8 +30,8 @@ def differences(expected: Path, actual: Path) -> list[Difference]:
     found = [Difference(path, "missing") for path in sorted(taken - after.keys())]
     found += [Difference(path, "not there before") for path in sorted(after.keys() - taken)]
     for path in sorted(taken & after.keys()):
-        places = (os.path.join(os.fsencode(root), path) for root in (expected, actual))
-        whats = _compare(*places, before[path], after[path])
+        was, now = (os.path.join(os.fsencode(root), path) for root in (expected, actual))
+        whats = _compare(was, now, before[path], after[path])
         found += [Difference(path, what) for what in whats]
     links_before = _link_groups({path: before[path] for path in taken})
     links_after = _link_groups(after)

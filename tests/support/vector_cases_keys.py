@@ -1,11 +1,14 @@
 """Frozen vectors of names, keys, seals, signatures and key files."""
 
 import hashlib
+import hmac
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from keys import (
     VAULT_ID,
@@ -145,6 +148,11 @@ def _sealed_keys(to: Collection) -> None:
     good = "sealed-keys/short-info"
     parts = {"ML-KEM ciphertext": 500, "X25519 key": 1100, "encrypted key": 1130, "tag": 1160}
     to.damaged(good, parts, "wrong_identity")
+    data = _of_low_order(identity("first").recipient.public, key, b"info")
+    given = {"identity": "first", "info": b"info".hex()}
+    about = "right in all but that its X25519 key is of low order"
+    expected = "wrong_identity"
+    to.add("sealed-keys/low-order", "sealed-key", data, about=about, expected=expected, given=given)
     for name, other in {
         "other-identity": {"identity": "second", "info": b"info".hex()},
         "other-info": {"identity": "first", "info": b"other".hex()},
@@ -157,6 +165,27 @@ def _sealed_keys(to: Collection) -> None:
             expected="wrong_identity",
             given=other,
         )
+
+
+def _labeled(key: bytes, label: bytes, data: bytes, size: int = 0) -> bytes:
+    """LabeledExtract of section 3.2 or, with a size up to 32, LabeledExpand."""
+    suite = b"HPKE-v1HPKE" + bytes.fromhex("647a00010002")
+    if not size:
+        return hmac.digest(key or bytes(32), suite + label + data, "sha256")
+    info = size.to_bytes(2, "big") + suite + label + data + b"\x01"
+    return hmac.digest(key, info, "sha256")[:size]
+
+
+def _of_low_order(recipient: bytes, key: bytes, info: bytes) -> bytes:
+    """A key sealed with an X25519 public key of zeros, which makes that half of no use."""
+    secret, ciphertext = MLKEM768PublicKey.from_public_bytes(recipient[:1184]).encapsulate()
+    combined = secret + bytes(32) + bytes(32) + recipient[1184:] + b"\\.//^\\"
+    shared = hashlib.sha3_256(combined).digest()
+    context = b"\x00" + _labeled(b"", b"psk_id_hash", b"") + _labeled(b"", b"info_hash", info)
+    schedule = _labeled(shared, b"secret", b"")
+    nonce = _labeled(schedule, b"base_nonce", context, 12)
+    sealed = AESGCM(_labeled(schedule, b"key", context, 32)).encrypt(nonce, key, b"")
+    return ciphertext + bytes(32) + sealed
 
 
 def _sealed(run: RunKey) -> bytes:
@@ -196,10 +225,12 @@ def _sealed_run_keys(to: Collection) -> None:
     to.add(
         "run-keys/other-vault", kind, file=file, about=about, expected="corrupt", given=other_vault
     )
-    for name, count in {"none": 0, "too-many": RECIPIENTS_MAX + 1}.items():
-        data = _sealed(one)[:16] + bytes([count]) + bytes(1200 * count)
-        about = f"{count} stanzas"
-        to.add(f"run-keys/{name}", kind, data, about=about, expected="corrupt", given=given)
+    begin = to.file("run-keys/begin.bin", _sealed(one)[:16])
+    line: dict[str, Any] = {"file": begin, "expected": "corrupt", "given": given}
+    to.add("run-keys/none", kind, about="no stanza", append="00", **line)
+    fill = [17, "00", 1200 * (RECIPIENTS_MAX + 1)]
+    begin = to.file("run-keys/begin-of-65.bin", _sealed(one)[:16] + bytes([RECIPIENTS_MAX + 1]))
+    to.add("run-keys/too-many", kind, about="65 stanzas", fill=fill, **{**line, "file": begin})
 
 
 def _key_files(to: Collection) -> None:

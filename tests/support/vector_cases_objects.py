@@ -22,17 +22,14 @@ from safelight_vault.format.configuration import (
 )
 from safelight_vault.format.crypto import VerifyingKey
 from safelight_vault.format.enrolment import (
-    Certificate,
     EnrolmentRequest,
-    decode_certificate,
-    encode_certificate,
     encode_request,
 )
 from safelight_vault.format.envelope import Structure, encode_plain, encode_signed
 from safelight_vault.format.grant import encode_grant
 from safelight_vault.format.run_key import RECIPIENTS_MAX, SealedRunKey, Stanza
 from safelight_vault.format.wire import Writer
-from vector_collection import Collection
+from vector_collection import IDENTITIES, Collection
 
 BODY = 30
 """Where the body of a frame begins."""
@@ -94,7 +91,7 @@ def _configurations(to: Collection) -> None:
     good = encode_configuration(VAULT_ID, _configuration(), administrator)
     to.add("config/good", kind, good, about="one recipient", given=given)
     add_frames(to, "config/good", len(good))
-    three = _configuration(("second", "first", "third"))
+    two, three = (_configuration(names) for names in (("second", "first"), IDENTITIES[:3]))
     later = replace(three, sequence=9_999_999_999, created_us=0)
     data = encode_configuration(VAULT_ID, later, administrator)
     about = "three recipients, the highest sequence, the first moment"
@@ -106,17 +103,19 @@ def _configurations(to: Collection) -> None:
         "config/stranger", kind, file=file, about=about, expected="wrong_identity", given=stranger
     )
     bad = {
-        "no-recipients": replace(three, recipients=(), dedup_key=()),
-        "stanza-missing": replace(three, dedup_key=three.dedup_key[:2]),
-        "stanza-too-many": replace(three, recipients=three.recipients[:2]),
-        "stanzas-in-another-order": replace(three, dedup_key=three.dedup_key[::-1]),
-        "time-negative": replace(_configuration(), created_us=-1),
-        "time-after-9999": replace(_configuration(), created_us=253_402_300_800_000_000),
+        "no-recipients": replace(two, recipients=(), dedup_key=()),
+        "stanza-missing": replace(two, dedup_key=two.dedup_key[:1]),
+        "stanza-too-many": replace(two, recipients=two.recipients[:1]),
+        "stanzas-in-another-order": replace(two, dedup_key=two.dedup_key[::-1]),
     }
     for name, changed in bad.items():
         data = encode_configuration(VAULT_ID, changed, administrator)
         about = f"well signed, but {name.replace('-', ' ')}"
         to.add(f"config/{name}", kind, data, about=about, expected="corrupt")
+    for name, moment in {"before-1970": -1, "after-9999": 253_402_300_800_000_000}.items():
+        put = (BODY + 8, moment.to_bytes(8, "big", signed=True))
+        about = f"well signed, but made {name.replace('-', ' ')}"
+        to.signed_again(f"config/{name}", "config/good", put, administrator, about=about)
     writer = Writer()
     writer.fixed(good[BODY : BODY + 2006], 2006)
     writer.u32(RECIPIENTS_MAX + 1)
@@ -136,29 +135,19 @@ def _foreign_administrators(
     own = signing_key("administrator").verifying_key.public
     foreign = signing_key("other administrator")
     swapped = body.replace(own, foreign.verifying_key.public)
-    for name, data, about in (
-        (
-            "other-administrator",
-            encode_signed(structure, VAULT_ID, swapped, foreign),
-            "well signed by an administrator that is not the pinned one",
-        ),
-        (
-            "unsigned-administrator",
-            encode_signed(structure, VAULT_ID, body, foreign),
-            "the pinned administrator's key in the body, signed by another one",
-        ),
-        (
-            "other-vault",
-            encode_signed(structure, OTHER_VAULT_ID, body, signing_key("administrator")),
-            "well signed, for another vault",
-        ),
-    ):
-        to.add(f"{of}/{name}", kind, data, about=about, expected="corrupt")
-
-
-def _decoded(data: bytes) -> Certificate:
-    fingerprint = signing_key("administrator").verifying_key.fingerprint
-    return decode_certificate(data, vault_id=VAULT_ID, administrator_fingerprint=fingerprint)
+    data = encode_signed(structure, VAULT_ID, swapped, foreign)
+    about = "well signed by an administrator that is not the pinned one"
+    to.add(f"{of}/other-administrator", kind, data, about=about, expected="corrupt")
+    good, administrator = f"{of}/good", signing_key("administrator")
+    signer = (len(body) + BODY, foreign.verifying_key.fingerprint)
+    about = "the pinned administrator's key in the body, signed by another one"
+    to.signed_again(f"{of}/unsigned-administrator", good, signer, foreign, about=about)
+    about = "signed by another administrator in the name of the pinned one"
+    own_name = (len(body) + BODY, signing_key("administrator").verifying_key.fingerprint)
+    to.signed_again(f"{of}/forged-administrator", good, own_name, foreign, about=about)
+    about = "well signed, for another vault"
+    put = (10, OTHER_VAULT_ID)
+    to.signed_again(f"{of}/other-vault", good, put, administrator, about=about)
 
 
 def _certificates(to: Collection) -> None:
@@ -179,23 +168,25 @@ def _certificates(to: Collection) -> None:
         expected="wrong_identity",
         given={"identity": "first"},
     )
-    bad = {
-        "label-empty": b"",
-        "label-of-65-bytes": b"x" * 65,
-        "label-not-utf-8": b"agent\xff",
-        "label-with-newline": b"agent\n",
-        "label-with-escape": b"\x1b[2Jagent",
-        "label-turning-right-to-left": "\u202etnega".encode(),
-    }
-    for name, raw in bad.items():
+    administrator, of = signing_key("administrator"), "certificates/good"
+    for name, raw in {"label-empty": b"", "label-of-65-bytes": b"x" * 65}.items():
         data = _with_label(good, raw)
         about = "well signed, but with a label that is none"
         to.add(f"certificates/{name}", kind, data, about=about, expected="corrupt")
-    data = encode_certificate(
-        VAULT_ID, replace(_decoded(good), enrolled_us=-1), signing_key("administrator")
-    )
+    for name, raw in {
+        "label-not-utf-8": b"age\xffn",
+        "label-with-newline": b"agen\n",
+        "label-with-escape": b"\x1b[2Ja",
+        "label-turning-right-to-left": "\u202ent".encode(),
+    }.items():
+        put = (BODY + 4, raw)
+        about = f"well signed, but with a {name.replace('-', ' ')}"
+        to.signed_again(
+            f"certificates/{name}", "certificates/good", put, administrator, about=about
+        )
+    put = (BODY + 3204 + len("agent"), b"\xff" * 8)
     about = "well signed, but enrolled before 1970"
-    to.add("certificates/time-negative", kind, data, about=about, expected="corrupt")
+    to.signed_again("certificates/before-1970", of, put, administrator, about=about)
     _foreign_administrators(to, "certificates", kind, Structure.ENROLMENT, good[BODY:-3405])
 
 

@@ -53,10 +53,8 @@ def _blocks(to: Collection) -> None:
     checked = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(TEXT)
     unsized = zstandard.ZstdCompressor(write_content_size=False).compress(TEXT)
     bomb = zstandard.ZstdCompressor().compress(bytes(64 << 20))
-    samples: list[bytes | bytearray | memoryview] = [
-        TEXT[at : at + 57] + b"%d" % at for at in range(0, size, 57)
-    ] * 40
-    dictionary = zstandard.train_dictionary(1024, samples)
+    samples = [TEXT[at : at + 57] + b"%d" % at for at in range(0, size, 57)] * 40
+    dictionary = zstandard.train_dictionary(1024, [*samples])
     with_dictionary = zstandard.ZstdCompressor(dict_data=dictionary).compress(TEXT)
     skippable = bytes.fromhex("502a4d18") + (4).to_bytes(4, "little") + b"skip"
     good = {

@@ -1,6 +1,7 @@
 """Frozen vectors of pages, page trees, places, extents, manifest entries and catalogue rows."""
 
 from dataclasses import replace
+from typing import Any
 
 from keys import agent_id, fixed_bytes
 from safelight_vault.format.catalogue import Instance, encode_instance
@@ -56,9 +57,12 @@ def _pages(to: Collection) -> None:
         "prefix-after": _raw_page((b"a\x00", b""), (b"a", b"")),
         "too-many": _raw_page(count=65_537),
         "fewer-than-announced": _raw_page((b"a", b""), count=2),
-        "key-too-long": _raw_page((bytes(131_073), b"")),
     }.items():
         to.add(f"pages/{name}", "page", data, about="not a page", expected="corrupt")
+    long = (1).to_bytes(4, "big") + (131_073).to_bytes(4, "big") + bytes(4)
+    about = "a key of 131,073 bytes"
+    fill = [8, "00", 131_073]
+    to.add("pages/key-too-long", "page", long, about=about, expected="corrupt", fill=fill)
 
 
 class _Tree:
@@ -277,7 +281,6 @@ def _hostile_entries(to: Collection) -> None:
         "path-trailing": b"a\x00",
         "path-empty-component": b"a\x00\x00b",
         "path-component-of-1025-bytes": b"n" * 1025,
-        "path-of-65537-bytes": b"n\x00" * 32_768 + b"n",
     }.items():
         bad(name, good, key)
     for number in (0, 5):
@@ -297,11 +300,19 @@ def _hostile_entries(to: Collection) -> None:
     at = len(encode_entry(replace(FILE, extents=()))) - 5
     bad("extent-list-form-2", file[:at] + b"\x02" + file[at + 1 :])
     bad("xattr-name-of-256-bytes", _with_xattrs(good, 1, (b"n" * 256, b"")))
-    bad("xattr-value-of-65537-bytes", _with_xattrs(good, 1, (b"n", bytes(65_537))))
     bad("xattrs-257", _with_xattrs(good, 257, *((b"n%d" % number, b"") for number in range(257))))
     bad("a-byte-more", good + b"\x00")
     bad("a-byte-less", good[:-1])
     bad("file-a-byte-less", file[:-1])
+    begin = (65_537).to_bytes(4, "big")
+    long = begin + b"n" + _pair(b"", good)[4:]
+    about = "a path of 65,537 bytes"
+    line: dict[str, Any] = {"about": about, "expected": "corrupt", "fill": [4, "6e00", 32_768]}
+    to.add("entries/path-of-65537-bytes", "entry", long, **line)
+    value = good[:-4] + (1).to_bytes(4, "big") + b"\0\0\0\1n" + begin
+    long = b"\0\0\0\1x" + (len(value) + 65_537).to_bytes(4, "big") + value
+    line = {**line, "about": "an attribute of 65,537 bytes", "fill": [len(long), "00", 65_537]}
+    to.add("entries/xattr-value-of-65537-bytes", "entry", long, **line)
 
 
 def _with_xattrs(value: bytes, count: int, *pairs: Pair) -> bytes:

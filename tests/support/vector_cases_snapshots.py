@@ -194,42 +194,37 @@ def _hostile_snapshots(to: Collection, first: Snapshot, good: bytes) -> None:
         about = f"a snapshot that must be refused: {name.replace('-', ' ')}"
         to.add(f"snapshots/{name}", "snapshot", data, about=about, expected="corrupt")
 
-    def signed(body: bytes) -> bytes:
-        return encode_signed(Structure.SNAPSHOT, VAULT_ID, body, agent)
+    of = "snapshots/first"
 
-    bad(
-        "first-with-predecessor",
-        encode_snapshot(VAULT_ID, replace(first, predecessor=BODY_ID), agent),
-    )
-    later = replace(_snapshot(2), predecessor=NO_PREDECESSOR)
-    bad("later-without-predecessor", encode_snapshot(VAULT_ID, later, agent))
-    bad("sequence-0", signed(body[:32] + bytes(8) + body[40:]))
-    bad("sequence-too-high", encode_snapshot(VAULT_ID, _snapshot(10**10), agent))
-    bad("class-0", signed(body[:80] + b"\x00" + body[81:]))
-    bad("class-4", signed(body[:80] + b"\x04" + body[81:]))
-    bad("flags-8", signed(body[:89] + b"\x08" + body[90:]))
-    bad("complete-checkpoint", signed(body[:89] + b"\x05" + body[90:]))
-    bad("made-before-1970", encode_snapshot(VAULT_ID, replace(first, created_us=-1), agent))
-    forever = replace(first, retain_until_us=2**63 - 1)
-    bad("retained-after-9999", encode_snapshot(VAULT_ID, forever, agent))
-    segment = ObjectName(kind=Kind.REFERENCES, owner=agent_id(), digest=bytes(32))
-    of_other = ObjectName(kind=Kind.TABLE, owner=agent_id("other agent"), digest=bytes(32))
-    for name, table in (("table-of-another-kind", segment), ("table-of-another-agent", of_other)):
-        changed = replace(first, table=Reference(table, "v", 1))
-        bad(name, encode_snapshot(VAULT_ID, changed, agent))
-    bad("foreign-signer", encode_snapshot(VAULT_ID, first, signing_key("other agent")))
+    def again(name: str, at: int, put: bytes) -> None:
+        about = f"a snapshot, well signed, that must be refused: {name.replace('-', ' ')}"
+        to.signed_again(f"snapshots/{name}", of, (BODY + at, put), agent, about=about)
+
+    again("first-with-predecessor", 40, BODY_ID)
+    again("later-without-predecessor", 32, (2).to_bytes(8, "big"))
+    again("sequence-0", 32, bytes(8) + BODY_ID)
+    again("sequence-too-high", 32, (10**10).to_bytes(8, "big") + BODY_ID)
+    again("class-0", 80, b"\x00")
+    again("class-4", 80, b"\x04")
+    again("flags-8", 89, b"\x08")
+    again("complete-checkpoint", 89, b"\x05")
+    again("made-before-1970", 72, b"\xff" * 8)
+    again("retained-after-9999", 81, (2**63 - 1).to_bytes(8, "big"))
+    again("table-of-another-kind", 94, b"agents")
+    again("table-of-another-agent", 94 + len("tables/"), agent_id("other agent").hex().encode())
+    again("agent-id-of-another", 0, agent_id("other agent"))
+    foreign = signing_key("other agent")
+    put = (BODY + len(body), foreign.verifying_key.fingerprint)
+    about = "a snapshot signed by an agent that is not the one of the certificate"
+    to.signed_again("snapshots/foreign-signer", "snapshots/first", put, foreign, about=about)
     other = replace(first, certificate=certificate("other agent"))
     bad("certificate-of-another-agent", encode_snapshot(VAULT_ID, other, agent))
     bad("another-agent-in-its-name", encode_snapshot(VAULT_ID, other, signing_key("other agent")))
     unpinned = certificate("agent", administrator="other administrator")
     not_enrolled = replace(first, certificate=unpinned)
     bad("agent-not-enrolled", encode_snapshot(VAULT_ID, not_enrolled, agent))
-    damaged = bytearray(first.certificate)
-    damaged[40] ^= 1
-    bad(
-        "certificate-damaged",
-        encode_snapshot(VAULT_ID, replace(first, certificate=bytes(damaged)), agent),
-    )
     bad("no-certificate", encode_snapshot(VAULT_ID, replace(first, certificate=b""), agent))
-    bad("other-vault", encode_snapshot(OTHER_VAULT_ID, first, agent))
-    bad("a-byte-more", signed(body + b"\x00"))
+    again("other-vault", 10 - BODY, OTHER_VAULT_ID)
+    again("certificate-damaged", 94 + len(first.certificate) // 2, b"damaged")
+    data = encode_signed(Structure.SNAPSHOT, VAULT_ID, body + b"\x00", agent)
+    bad("a-byte-more", data)

@@ -18,7 +18,7 @@ import dicom_samples
 from keys import fixed_bytes, identity
 from memory_store import MemoryStore
 from safelight_agent.membership import AGENT_KEY_FILE
-from safelight_vault.format.crypto import SigningKey
+from safelight_vault.format.envelope import MAGIC, Structure
 from safelight_vault.format.grant import encode_grant
 from safelight_vault.format.names import Kind
 from safelight_vault.format.pack import decode_pack_header
@@ -67,7 +67,7 @@ def make_tree(root: Path) -> None:
     (study / "report.dcm").write_bytes(dicom_samples.report(patient_name="Roe^Richard"))
     frames = [fixed_bytes(f"frame {number}", 600) for number in range(3)]
     (study / "frames.dcm").write_bytes(dicom_samples.encapsulated(frames))
-    (study / "broken.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
+    (study / "broken.dcm").write_bytes(dicom_samples.report()[:200])
     os.link(study / "1.dcm", root / "zz same as 1.dcm")
     os.symlink("study/1.dcm", root / "link")
     os.symlink("../../outside/\udcff", root / "link outside")
@@ -206,7 +206,9 @@ def _added(to: Collection, directory: str, name: str, data: bytes) -> dict[str, 
     """A further object for a variant of the vault."""
     digest = hashlib.sha256(data).hexdigest()[:12]
     path = f"vault/{directory}/{name.partition('/')[0]}-{digest}.bin"
-    return {"name": name, "file": to.file(path, data), "version_id": "added"}
+    if not (to.directory / path).exists():
+        to.file(path, data)
+    return {"name": name, "file": path, "version_id": "added"}
 
 
 def _damaged(to: Collection, sample: _Sample) -> None:
@@ -249,8 +251,17 @@ def _damaged(to: Collection, sample: _Sample) -> None:
     sample.vector(to, "vault/stranger", about=about, expected=expected, identities=["stranger"])
 
 
+def _frame_of_the_future(structure: Structure) -> bytes:
+    """What anybody can put who may put at all: version 2, and nothing in it."""
+    return MAGIC + bytes([structure, 2]) + bytes(20)
+
+
 def _hostile(to: Collection, sample: _Sample) -> None:
     _grants(to, sample)
+    junk = _frame_of_the_future(Structure.CONFIG)
+    planted = [_added(to, "planted", str(named(Kind.CONFIG, junk, sequence=9_999_999_999)), junk)]
+    about = "an unsigned configuration of the highest sequence that claims a newer format"
+    sample.vector(to, "vault/planted-configuration", about=about, add=planted)
     second = sample.snapshot(1)
     table, references = sample.table(second)
     last = [reference for reference in references if reference.name.kind is Kind.PACK][-1]
@@ -283,13 +294,13 @@ def _hostile(to: Collection, sample: _Sample) -> None:
     about = "the second snapshot holds the root of the first"
     data = sample.signed(replace(second, root=first.root))
     _variant(to, sample, "root-of-the-first", data, about)
-    about = "the second snapshot, signed by an agent that nobody enrolled"
-    other = SigningKey(fixed_bytes("signing key other agent"))
-    data = encode_snapshot(sample.trust.vault_id, second, other)
-    _variant(to, sample, "agent-not-enrolled", data, about)
+    name = str(sample.heads[1].name)
+    digest = sample.heads[0].name.digest.hex()
+    item = {"name": name[: -len(digest)] + digest, "version_id": "added"}
+    item["file"] = f"vault/objects/{sample.heads[0].name}"
     about = "the first snapshot under the name of the second"
-    data = sample.store.get(str(sample.heads[0].name))
-    _variant(to, sample, "first-as-second", data, about)
+    given = {"add": [item], "without": [name]}
+    sample.vector(to, "vault/first-as-second", about=about, expected="corrupt", **given)
 
 
 def _variant(  # noqa: PLR0917 - one line for each variant
@@ -333,6 +344,15 @@ def _grants(to: Collection, sample: _Sample) -> None:
     expected = "corrupt"
     sample.vector(
         to, "vault/granted-falsely", about=about, expected=expected, add=false, identities=["third"]
+    )
+    junk = _frame_of_the_future(Structure.KEY_GRANT)
+    planted = [
+        _added(to, "grants", str(named(Kind.KEY_GRANT, junk, owner=run_id)), junk)
+        for run_id in runs
+    ]
+    about = "beside the true grants, objects that claim a newer format"
+    sample.vector(
+        to, "vault/granted-and-newer", about=about, add=planted + true, identities=["third"]
     )
     about = "false grants do not disturb the first recipients"
     sample.vector(to, "vault/false-grants", about=about, add=false)

@@ -4,19 +4,18 @@ The invariant: no vector is kept whose outcome is not the one that it is said to
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import vector_index
 from keys import DEDUP_KEY, VAULT_ID, administrator_fingerprint, identity, signing_key
-from safelight_vault.errors import UnsupportedFormatError, VaultError
-from vector_index import Vector
+from safelight_vault.errors import VaultError
+from safelight_vault.format.crypto import SIGNATURE_SIZE, SigningKey
+from vector_readers import READERS, outcome_of
 
 IDENTITIES = ("first", "second", "third", "stranger", "sealing agent")
 SIGNERS = ("agent", "other agent", "administrator", "other administrator")
-
-EXIT_CODES = {2: "configuration", 3: "corrupt", 4: "wrong_identity"}
 
 
 class Collection:
@@ -26,6 +25,7 @@ class Collection:
         self.directory = directory
         self.lines: list[dict[str, Any]] = []
         self.identities = {name: identity(name).seed for name in IDENTITIES}
+        self._long_values: dict[str, str] = {}
         self.signers = {name: signing_key(name).seed for name in SIGNERS}
 
     def file(self, path: str, data: bytes) -> str:
@@ -49,7 +49,7 @@ class Collection:
         """A vector: a file of its own with these bytes or, without, the ``file`` that is given.
 
         ``rest`` are further fields of its line: ``file``, ``given``, and
-        ``put``, ``flip``, ``cut`` or ``append`` for damage.
+        those of :class:`Vector` for a change.
         """
         line = {"name": name, "kind": kind, "about": about, "expected": expected, **rest}
         if data is not None:
@@ -69,6 +69,20 @@ class Collection:
         about = f"{of} and one byte more"
         self.add(f"{of}/longer", about=about, expected=expected, append="00", **same)
 
+    def signed_again(
+        self, name: str, of: str, put: tuple[int, bytes], signer: SigningKey, *, about: str
+    ) -> None:
+        """A signed object with other bytes at one place, and a signature that fits: corrupt."""
+        line = next(line for line in self.lines if line["name"] == of)
+        data = bytearray((self.directory / line["file"]).read_bytes())
+        at, changed = put
+        data[at : at + len(changed)] = changed
+        signature = signer.sign(bytes(data[:-SIGNATURE_SIZE]))
+        file = self.file(f"{name}.signature.bin", signature)
+        rest: dict[str, Any] = {key: line[key] for key in line if key in {"kind", "file", "given"}}
+        rest |= {"put": [at, changed.hex()], "signature": file}
+        self.add(name, about=about, expected="corrupt", **rest)
+
     def write_index(self) -> None:
         """Write the index as it stands."""
         head = [
@@ -84,12 +98,17 @@ class Collection:
         path = self.directory / "index.toml"
         path.write_text("\n".join([*head, *lines]), encoding="utf-8")
 
-    def find_values(self, readers: Mapping[str, Callable[[Vector], dict[str, Any]]]) -> None:
+    def _shared(self, path: str, text: str) -> str:
+        """A file for a long value; one for all vectors that have the same."""
+        known = self._long_values.setdefault(text, path)
+        return self.file(path, text.encode()) if known == path else known
+
+    def find_values(self) -> None:
         """Let the product decode everything: note what successes say, refuse what surprises."""
         self.write_index()
         for line, vector in zip(self.lines, vector_index.vectors(), strict=True):
             try:
-                value = readers[vector.kind](vector)
+                value = READERS[vector.kind](vector)
                 outcome = "success"
             except VaultError as error:
                 value = {}
@@ -98,17 +117,10 @@ class Collection:
                 raise SystemExit(f"{vector.name}: {outcome}, not {vector.expected}")
             if len(toml(value)) > 10_000:
                 text = "".join(table(f"[{name}]", item) for name in value for item in value[name])
-                value = {"file": self.file(f"{vector.name}.expected.toml", text.encode())}
+                value = {"file": self._shared(f"{vector.name}.expected.toml", text)}
             if value:
                 line["value"] = value
         self.write_index()
-
-
-def outcome_of(error: VaultError) -> str:
-    """The outcome as the index calls it."""
-    if isinstance(error, UnsupportedFormatError):
-        return "unsupported"
-    return EXIT_CODES[error.exit_code]
 
 
 def table(head: str, items: Mapping[str, Any]) -> str:

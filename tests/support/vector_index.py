@@ -18,7 +18,13 @@ OUTCOMES = ("success", "corrupt", "unsupported", "wrong_identity", "configuratio
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vector:
-    """One line of the index. ``given`` is what a decoder is told, ``value`` what a success says."""
+    """One line of the index. ``given`` is what a decoder is told, ``value`` what a success says.
+
+    The bytes to decode are those of ``file``, changed in this order: ``put`` writes bytes over
+    those at an offset, ``fill`` inserts bytes there so many times, ``flip`` turns all bits of one
+    byte, ``cut`` leaves so many bytes out at the end, ``append`` adds some there, ``signature``
+    writes a file over the end. Bytes stand as hexadecimal digits.
+    """
 
     name: str
     file: str
@@ -26,23 +32,32 @@ class Vector:
     about: str
     expected: str
     put: tuple[int, str] | None = None
+    fill: tuple[int, str, int] | None = None
     flip: int | None = None
     cut: int | None = None
     append: str = ""
+    signature: str | None = None
     given: Mapping[str, Any]
     value: Mapping[str, Any]
 
     def data(self) -> bytes:
-        """The bytes to decode: those of the file, with the damage that the index asks for."""
+        """The bytes to decode."""
         data = bytearray(read_file(self.file))
         if self.put is not None:
             at, changed = self.put[0], bytes.fromhex(self.put[1])
             data[at : at + len(changed)] = changed
+        if self.fill is not None:
+            at, digits, times = self.fill
+            data[at:at] = bytes.fromhex(digits) * times
         if self.flip is not None:
             data[self.flip] ^= 0xFF
         if self.cut is not None:
             del data[len(data) - self.cut :]
-        return bytes(data) + bytes.fromhex(self.append)
+        data += bytes.fromhex(self.append)
+        if self.signature is not None:
+            signature = read_file(self.signature)
+            data[-len(signature) :] = signature
+        return bytes(data)
 
     def expected_value(self) -> Mapping[str, Any]:
         """What a success says; long values stand in a file of their own."""

@@ -20,7 +20,6 @@ import vector_cases_snapshots
 import vector_cases_vault
 import vector_index
 from vector_collection import Collection
-from vector_readers import READERS
 
 CASES = (
     vector_cases_keys,
@@ -41,7 +40,7 @@ def main() -> None:
     collection = Collection(directory)
     for cases in CASES:
         cases.add_to(collection)
-    collection.find_values(READERS)
+    collection.find_values()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ numbers as the index writes them; it decides nothing itself.
 
 from collections.abc import Callable
 
+from safelight_vault.errors import UnsupportedFormatError, VaultError
 from safelight_vault.format.catalogue import decode_instance, encode_instance
 from safelight_vault.format.grant import decode_grant, encode_grant
 from safelight_vault.format.manifest import (
@@ -70,6 +71,16 @@ from vector_readers_snapshots import (
     read_snapshot,
 )
 from vector_readers_vault import read_table_with_segments, read_vault
+
+EXIT_CODES = {2: "configuration", 3: "corrupt", 4: "wrong_identity"}
+
+
+def outcome_of(error: VaultError) -> str:
+    """The outcome as the index calls it."""
+    if isinstance(error, UnsupportedFormatError):
+        return "unsupported"
+    return EXIT_CODES[error.exit_code]
+
 
 READERS: dict[str, Callable[[Vector], Value]] = {
     "name": read_name,

@@ -7,6 +7,7 @@ or label that is new in the code fails until it is described, and one that is go
 import ast
 import importlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -30,6 +31,7 @@ from safelight_vault.format.run_key import RunKey, SealedRunKey
 from safelight_vault.format.snapshot import RetentionClass, SourceKind
 from safelight_vault.key_files import read_identity
 from safelight_vault.objects import OBJECT_SIZE_MAX
+from vector_index import OUTCOMES, vectors
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "format.md"
@@ -253,6 +255,21 @@ def test_the_longest_object_of_each_kind_is_that_of_the_code() -> None:
         for kind in re.findall(r"`([a-z]+)`", row[0])
     }
     assert written == {kind.value: size for kind, size in OBJECT_SIZE_MAX.items()}
+
+
+def test_the_outcomes_of_vectors_are_those_of_the_index() -> None:
+    assert tuple(code(row[0]) for row in table("outcome", "meaning").rows) == OUTCOMES
+
+
+def test_the_kinds_of_vectors_are_those_of_the_index() -> None:
+    heads = [row[0] for row in table("kind", "bytes").rows]
+    written = [kind for head in heads for kind in re.findall(r"`([a-z-]+)`", head)]
+    assert sorted(written) == sorted({vector.kind for vector in vectors()})
+
+
+def test_the_numbers_of_vectors_are_those_of_the_index() -> None:
+    written = {code(row[0]): int(row[1]) for row in table("folder", "vectors").rows}
+    assert written == Counter(vector.name.split("/", 1)[0] for vector in vectors())
 
 
 def test_the_padded_sizes_are_what_the_code_computes() -> None:

@@ -9,6 +9,7 @@ from memory_vaults import RETAIN_UNTIL, CountingStore
 from pack_samples import SamplePack, build_pack
 from safelight_vault.blocks import RunKeyRing
 from safelight_vault.errors import CorruptError, VaultError, WrongIdentityError
+from safelight_vault.format.envelope import Structure, encode_plain
 from safelight_vault.format.grant import encode_grant
 from safelight_vault.format.names import ID_SIZE, Kind
 from safelight_vault.format.pack import BlockOpener, decode_pack_header
@@ -154,3 +155,14 @@ def test_a_grant_for_another_vault_is_damage(pack: SamplePack) -> None:
     put_object(store, named(Kind.KEY_GRANT, data, owner=RUN_ID), [data], RETAIN_UNTIL)
     with pytest.raises(VaultError, match="another vault"):
         open_pack(ring(store), pack)
+
+
+def test_a_grant_that_claims_a_newer_format_stops_nobody(pack: SamplePack) -> None:
+    """Nothing signed names a grant, so anybody who can put objects can put such a one."""
+    store = CountingStore()
+    data = encode_plain(Structure.KEY_GRANT, VAULT_ID, b"", version=2)
+    put_object(store, named(Kind.KEY_GRANT, data, owner=RUN_ID), [data], RETAIN_UNTIL)
+    with pytest.raises(WrongIdentityError, match="none of them is at hand"):
+        open_pack(ring(store), pack)
+    grant(store, GENUINE)
+    assert open_pack(ring(store), pack).open(1, pack.body[2])

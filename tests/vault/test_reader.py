@@ -10,6 +10,7 @@ from keys import (
     SOURCE_ID,
     VAULT_ID,
     agent_id,
+    certificate,
     fixed_bytes,
     identity,
     signing_key,
@@ -24,12 +25,19 @@ from memory_vaults import (
     entry_pages,
     pages_pack,
 )
-from safelight_vault.errors import CorruptError, ObjectMissingError, WrongIdentityError
+from safelight_vault.errors import (
+    CorruptError,
+    ObjectMissingError,
+    UnsupportedFormatError,
+    WrongIdentityError,
+)
 from safelight_vault.format.configuration import (
     VaultConfiguration,
     dedup_key_info,
     encode_configuration,
 )
+from safelight_vault.format.enrolment import Certificate, decode_certificate
+from safelight_vault.format.envelope import Structure, encode_signed
 from safelight_vault.format.manifest import Entry, EntryKind
 from safelight_vault.format.names import Kind, ObjectName
 from safelight_vault.format.pages import Pair
@@ -40,6 +48,7 @@ from safelight_vault.reader import (
     HeadName,
     OpenSnapshot,
     list_heads,
+    load_certificate,
     load_configuration,
     load_head,
     open_snapshot,
@@ -119,6 +128,16 @@ def test_a_snapshot_under_a_name_of_another_place_is_refused(field: str) -> None
     moved = replace(head, name=name, version_id=store.attacker_overwrite(str(name), data))
     with pytest.raises(CorruptError, match="belongs under another name"):
         load_head(store, moved, TRUST)
+
+
+def test_a_snapshot_that_claims_a_newer_envelope_proves_nothing() -> None:
+    """The envelope is frozen, so it is no snapshot of a newer program; it must stop nobody."""
+    store = CountingStore()
+    data = encode_signed(Structure.SNAPSHOT, VAULT_ID, b"", signing_key("usurper"), version=2)
+    name = named(Kind.SNAPSHOT, data, owner=agent_id(), source=SOURCE_ID, sequence=9)
+    placed = put_object(store, name, [data], RETAIN_UNTIL)
+    with pytest.raises(CorruptError, match="newer than this program"):
+        load_head(store, HeadName(name, placed.version_id, placed.size_bytes), TRUST)
 
 
 def test_a_head_of_another_administrator_is_refused() -> None:
@@ -267,6 +286,44 @@ def test_a_newer_configuration_by_somebody_else_is_told_and_passed_over() -> Non
     configuration, _ = load_configuration(store, TRUST, on_tamper=told.append)
     assert configuration.sequence == 1
     assert len(told) == 3
+
+
+def newer_configuration(store: CountingStore) -> None:
+    """What anybody who can put objects can put: it claims a format of the future."""
+    data = encode_signed(Structure.CONFIG, VAULT_ID, b"", signing_key("usurper"), version=2)
+    put_object(store, named(Kind.CONFIG, data, sequence=9), [data], RETAIN_UNTIL)
+
+
+def test_a_configuration_that_claims_a_newer_format_stops_nobody() -> None:
+    store = CountingStore()
+    newer_configuration(store)
+    with pytest.raises(UnsupportedFormatError):
+        load_configuration(store, TRUST)
+    put_configuration(store, 1)
+    told: list[str] = []
+    assert load_configuration(store, TRUST, on_tamper=told.append)[0].sequence == 1
+    assert len(told) == 1
+
+
+def test_a_certificate_that_claims_a_newer_format_stops_nobody() -> None:
+    store = CountingStore()
+    newer = encode_signed(Structure.ENROLMENT, VAULT_ID, b"", signing_key("usurper"), version=2)
+    for data in (newer, certificate()):
+        name = named(Kind.AGENT, data, owner=agent_id())
+        put_object(store, name, [data], RETAIN_UNTIL)
+
+    def decode(data: bytes) -> Certificate:
+        return decode_certificate(
+            data,
+            vault_id=VAULT_ID,
+            administrator_fingerprint=TRUST.administrator_fingerprint,
+        )
+
+    told: list[str] = []
+    found = load_certificate(store, agent_id(), decode, on_tamper=told.append)
+    assert found is not None
+    assert found[0] == certificate()
+    assert len(told) == 1
 
 
 def test_a_damaged_configuration_gives_way_to_the_one_before_it() -> None:

@@ -20,6 +20,7 @@ from safelight_vault.errors import (
     ObjectMissingError,
     RefusedError,
     StoreUnreachableError,
+    UnsupportedFormatError,
     VaultError,
     WrongIdentityError,
 )
@@ -151,7 +152,11 @@ class RunKeyRing:
     def _open_grant(self, version: Version, run_id: bytes) -> RunKey:
         name = parse_name(version.name)
         data, _ = read_object(self._store, name, version.version_id)
-        granted = decode_grant(data, self._vault_id)
+        try:
+            granted = decode_grant(data, self._vault_id)
+        except UnsupportedFormatError as error:
+            # Nothing signed names a grant, so what claims a newer format must not stop anybody.
+            raise WrongIdentityError(f"{name}: not a grant that this program can use") from error
         if granted.run_id != run_id:
             raise CorruptError(f"{name}: the grant of another run")
         return granted.open(self._identities, self._vault_id)
@@ -317,10 +322,11 @@ class BlockSource:
             return error
 
     def _sound_version(self, name: ObjectName, bad_version: str, failure: VaultError) -> str:
-        """Another version whose bytes match the name; raises what is wrong if there is none.
+        """A version whose bytes match the name; raises what is wrong if there is none.
 
         The hash is compared before anything else is said: bytes that do not match the name are
-        "damaged", never "wrong identity" or "unsupported".
+        "damaged", never "wrong identity" or "unsupported". It may be the very version that was
+        found bad, if its bytes only went wrong on the way: then it is to be read once more.
         """
         sound: str | None = None
         for version in self._store.list_versions(str(name)):
@@ -328,6 +334,8 @@ class BlockSource:
                 continue
             if hash_version(self._store, version) == name.digest:
                 if version.version_id == bad_version:
+                    if isinstance(failure, CorruptError):
+                        return bad_version
                     raise failure
                 sound = version.version_id
                 break

@@ -14,6 +14,7 @@ from safelight_vault.errors import (
     LockRefusedError,
     NameTakenError,
     ObjectMissingError,
+    StoreUnreachableError,
 )
 from safelight_vault.format.names import Kind, ObjectName
 from safelight_vault.format.pack import PACK_SIZE_MAX
@@ -37,6 +38,11 @@ OBJECT_SIZE_MAX = {
 }
 """Longest object of each kind; a longer version is not read, whoever put it there."""
 
+READS_MAX = 2
+"""How often a version is read before its bytes are called wrong: a line or a cache may err once."""
+HEADS_MAX = 3
+"""How often a store is asked for what it has just taken, before that counts as a failure."""
+
 _STRENGTH = {
     LockMode.NONE: 0,
     LockMode.EMULATED: 1,
@@ -57,7 +63,8 @@ def put_object(
 
     ``size_bytes`` is the length of the body, for a body whose pieces are costly to fetch.
 
-    Raises ``LockRefusedError`` when the lock read back is weaker or shorter than asked.
+    Raises ``LockRefusedError`` when the lock read back is weaker or shorter than asked, and
+    ``StoreUnreachableError`` when the store does not know what it has just taken.
     """
     if size_bytes is None:
         size_bytes = sum(len(part) for part in body)
@@ -66,8 +73,21 @@ def put_object(
     except NameTakenError:
         version_id = _adopt(store, name, size_bytes)
         ensure_lock(store, name, version_id, retain_until)
-    check_lock(store, store.head(str(name), version_id), retain_until)
+    check_lock(store, _head_of_new(store, name, version_id), retain_until)
     return Reference(name, version_id, size_bytes)
+
+
+def _head_of_new(store: Store, name: ObjectName, version_id: str) -> Head:
+    failures = 0
+    while True:
+        try:
+            return store.head(str(name), version_id)
+        except ObjectMissingError as error:
+            failures += 1
+            if failures == HEADS_MAX:
+                raise StoreUnreachableError(
+                    f"{name} was put, and the store does not know it"
+                ) from error
 
 
 def _adopt(store: Store, name: ObjectName, size_bytes: int) -> str:
@@ -163,8 +183,11 @@ def _read_if_sound(
 ) -> bytes | None:
     if size_bytes > OBJECT_SIZE_MAX[name.kind]:
         return None
-    data = store.get(str(name), version_id, length=size_bytes)
-    return data if hashlib.sha256(data).digest() == name.digest else None
+    for _ in range(READS_MAX):
+        data = store.get(str(name), version_id, length=size_bytes)
+        if hashlib.sha256(data).digest() == name.digest:
+            return data
+    return None
 
 
 def _versions(store: Store, name: ObjectName) -> list[Version]:

@@ -14,6 +14,7 @@ from safelight_vault.errors import (
     DecodeError,
     ForeignVaultError,
     ObjectMissingError,
+    UnsupportedFormatError,
     WrongIdentityError,
 )
 from safelight_vault.format.catalogue import Instance, decode_instance, patient_prefix
@@ -88,11 +89,15 @@ def load_head(
 ) -> Head:
     """Read and prove one snapshot; ``CorruptError`` when it proves nothing."""
     data, version_id = read_object(store, head.name, head.version_id, on_tamper=on_tamper)
-    snapshot, certificate = decode_snapshot(
-        data,
-        vault_id=trust.vault_id,
-        administrator_fingerprint=trust.administrator_fingerprint,
-    )
+    try:
+        snapshot, certificate = decode_snapshot(
+            data,
+            vault_id=trust.vault_id,
+            administrator_fingerprint=trust.administrator_fingerprint,
+        )
+    except UnsupportedFormatError as error:
+        # Envelope and certificate are frozen for ever: nobody signs a newer one, anybody puts one.
+        raise CorruptError(f"{head.name}: {error.message}") from error
     claimed = (snapshot.agent_id, snapshot.source_id, snapshot.sequence)
     if claimed != (head.name.owner, head.name.source, head.name.sequence):
         raise CorruptError(f"{head.name}: its content belongs under another name")
@@ -136,8 +141,12 @@ def iterate_references(
 def load_configuration(
     store: Store, trust: Trust, *, on_tamper: OnTamper | None = None
 ) -> tuple[VaultConfiguration, Reference]:
-    """The newest configuration that the pinned administrator signed."""
-    problem: CorruptError | None = None
+    """The newest configuration that the pinned administrator signed.
+
+    Anybody who can put objects can put one that claims a newer format, so that one is passed over
+    like any other that proves nothing.
+    """
+    problem: CorruptError | UnsupportedFormatError | None = None
     names = {
         version.name: version
         for version in store.list_versions(Kind.CONFIG.value + "/")
@@ -157,7 +166,7 @@ def load_configuration(
             if configuration.sequence != parsed.sequence:
                 raise CorruptError(f"{name}: its content belongs under another name")
             return configuration, Reference(parsed, version_id, len(data))
-        except CorruptError as error:
+        except (CorruptError, UnsupportedFormatError) as error:
             problem = error
             if on_tamper is not None:
                 on_tamper(error.message)
@@ -271,7 +280,7 @@ def load_certificate(
             name = parse_name(version.name)
             data, version_id = read_object(store, name, version.version_id, on_tamper=on_tamper)
             certificate = decode(data)
-        except CorruptError as error:
+        except (CorruptError, UnsupportedFormatError) as error:
             if on_tamper is not None:
                 on_tamper(error.message)
             continue

@@ -23,6 +23,9 @@ GRACE_SECONDS = 5.0
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _POLL_SECONDS = 0.02
 
+_SILENCE_SECONDS = 0.5
+"""How long a silent command is waited for before it is asked again whether to go on."""
+
 
 class CommandOutput:
     """The stdout of a running command; made by :meth:`CommandSource.open`."""
@@ -34,6 +37,7 @@ class CommandOutput:
         timeout_seconds: float,
         minimum_bytes: int,
         monotonic: Callable[[], float],
+        check: Callable[[], None],
     ) -> None:
         if process.stdout is None or process.stderr is None:
             raise ValueError("a command's stdout and stderr must be pipes")
@@ -43,6 +47,7 @@ class CommandOutput:
         self._timeout_seconds = timeout_seconds
         self._minimum_bytes = minimum_bytes
         self._monotonic = monotonic
+        self._check = check
         self._deadline = monotonic() + timeout_seconds
         self._printed_bytes = 0
         self._ended = False
@@ -63,7 +68,8 @@ class CommandOutput:
     def read(self, length: int) -> bytes:
         """Up to ``length`` bytes, at least one; none at the end of a good output.
 
-        Raises ``CommandFailedError`` at the end of a bad one, and as soon as time runs out.
+        Raises ``CommandFailedError`` at the end of a bad one, and as soon as time runs out; and
+        whatever ``check`` raises, soon after it would.
         """
         if self._ended or length <= 0:
             return b""
@@ -83,7 +89,8 @@ class CommandOutput:
             if self._stderr_open:
                 selector.register(self._stderr, selectors.EVENT_READ)
             while True:
-                ready = {key.fd for key, _ in selector.select(self._remaining_seconds())}
+                wait_seconds = min(self._remaining_seconds(), _SILENCE_SECONDS)
+                ready = {key.fd for key, _ in selector.select(wait_seconds)}
                 if self._stderr in ready and not self._take_stderr():
                     selector.unregister(self._stderr)
                 if self._stdout in ready:
@@ -118,6 +125,7 @@ class CommandOutput:
         return self._stderr_open
 
     def _remaining_seconds(self) -> float:
+        self._check()
         remaining = self._deadline - self._monotonic()
         if remaining <= 0:
             raise self._failure(f"did not end within {self._timeout_seconds:g} seconds")
@@ -168,10 +176,12 @@ class CommandSource:
         self._monotonic = monotonic
 
     @contextmanager
-    def open(self) -> Iterator[CommandOutput]:
+    def open(self, check: Callable[[], None] = lambda: None) -> Iterator[CommandOutput]:
         """Start the command; at the end of the block it has ended, and all that it started.
 
-        Raises ``CommandFailedError`` when it cannot be started.
+        ``check`` is called again and again while the command is waited for, and raises when it is
+        to be given up, for example because the agent was asked to stop. Raises
+        ``CommandFailedError`` when the command cannot be started.
         """
         try:
             process = subprocess.Popen(
@@ -195,6 +205,7 @@ class CommandSource:
                     timeout_seconds=self._timeout_seconds,
                     minimum_bytes=self._minimum_bytes,
                     monotonic=self._monotonic,
+                    check=check,
                 )
             finally:
                 self._end(process.pid)

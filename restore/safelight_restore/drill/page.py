@@ -29,6 +29,9 @@ ROWS_SHOWN_MAX = 200
 TARGET_SECONDS = 72 * 3600
 """Within which critical systems are to be restored (45 CFR 164.308, as proposed in 2025)."""
 
+LONG = ' class="long"'
+LONG_MIN = 24
+
 _STEPS = {
     "vault": "list and prove snapshots",
     "objects": "ask about every object",
@@ -377,7 +380,10 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _cells(row: Iterable[object]) -> str:
-    return "".join(f"<td>{escape(str(cell))}</td>" for cell in row)
+    """Cells of a row; long ones may be broken anywhere, the others only between words."""
+    return "".join(
+        f"<td{LONG if len(str(cell)) > LONG_MIN else ''}>{escape(str(cell))}</td>" for cell in row
+    )
 
 
 def _minute(moment: datetime) -> str:

@@ -74,7 +74,7 @@ header.passed h1 { color: var(--good); } header.failed h1 { color: var(--bad); }
   font-size: 12px; }
 h2 { margin: 0 0 10px; font-size: 18px; } h3 { margin: 18px 0 6px; font-size: 15px; }
 p { margin: 0 0 10px; } .small { color: var(--soft); font-size: 13px; }
-.facts { display: grid; grid-template-columns: repeat(3, 1fr); gap: 8px 24px; margin: 14px 0 0; }
+.facts { display: grid; grid-template-columns: 12fr 13fr 9fr; gap: 8px 24px; margin: 14px 0 0; }
 .facts dt { color: var(--soft); font-size: 12px; }
 .facts dd { margin: 0; font-size: 14px; overflow-wrap: anywhere; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: 12px;
@@ -90,11 +90,13 @@ p { margin: 0 0 10px; } .small { color: var(--soft); font-size: 13px; }
 .tag.measured { border-color: var(--good); color: var(--good); }
 table { border-collapse: collapse; width: 100%; font-size: 13px; margin: 4px 0 10px; }
 th, td { text-align: left; vertical-align: top; padding: 5px 8px;
-  border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+  border-bottom: 1px solid var(--line); }
+td { white-space: nowrap; } td.long { white-space: normal; overflow-wrap: anywhere; }
 thead th { color: var(--soft); font-weight: 600; }
 .signatures th { width: 16%; } .signatures td { height: 34px; }
 .findings { list-style: none; margin: 0; padding: 0; }
-.findings li { border-left: 4px solid var(--idle); padding: 4px 10px; margin: 0 0 6px; }
+.findings li { border-left: 4px solid var(--idle); padding: 4px 10px; margin: 0 0 6px;
+  overflow-wrap: anywhere; }
 .findings li.damage, .findings li.unlocked { border-color: var(--bad); }
 .findings li.incomplete { border-color: var(--amber); }
 .findings b { text-transform: uppercase; font-size: 11px; letter-spacing: .04em;

@@ -128,24 +128,34 @@ class NewestStudies:
 
     wanted_files: int
     """0: none is kept, however many are offered."""
+    _newest: WholeStudy | None = None
     _kept: list[tuple[str, int, WholeStudy]] = field(default_factory=list)
+    """A heap, the oldest first, of studies no larger than what is wanted of all together."""
     _files: int = 0
     _offered: int = 0
 
     def offer(self, study: WholeStudy) -> None:
         """Show it a study."""
+        if not self.wanted_files:
+            return
+        if self._newest is None or study.date > self._newest.date:
+            self._newest = study
+        if len(study.paths) > self.wanted_files:
+            return
         self._offered += 1
         heapq.heappush(self._kept, (study.date, -self._offered, study))
         self._files += len(study.paths)
-        while self._kept and self._files - len(self._kept[0][2].paths) >= self.wanted_files:
+        while self._files - len(self._kept[0][2].paths) >= self.wanted_files:
             self._files -= len(heapq.heappop(self._kept)[2].paths)
 
     def chosen(self) -> list[WholeStudy]:
         """Studies for as many files as wanted, newest first; the first one whatever its size."""
-        chosen: list[WholeStudy] = []
-        files = 0
+        if self._newest is None:
+            return []
+        chosen = [self._newest]
+        files = len(self._newest.paths)
         for _, _, study in sorted(self._kept, key=lambda kept: kept[:2], reverse=True):
-            if not chosen or files + len(study.paths) <= self.wanted_files:
+            if study is not self._newest and files + len(study.paths) <= self.wanted_files:
                 chosen.append(study)
                 files += len(study.paths)
         return chosen
