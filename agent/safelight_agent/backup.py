@@ -23,8 +23,8 @@ from safelight_agent.pack_file import PackFile
 from safelight_agent.packing import Packer
 from safelight_agent.pipeline import Pipeline
 from safelight_agent.publish import Publisher, TreeBuilder, Trees
-from safelight_agent.reading import ReadOptions
 from safelight_agent.randomness import RepeatedRandomError
+from safelight_agent.reading import ReadOptions
 from safelight_agent.retention import RetentionPolicy, choose_class, requirement_of
 from safelight_agent.run_keys import RunKeys
 from safelight_agent.split import ContentCutter

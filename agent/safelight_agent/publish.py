@@ -84,6 +84,7 @@ class TreeBuilder:
         """The trees of what ``files`` holds of this run."""
         self._packer.finish()
         self._spill(files.values())
+        self._packer.finish()
         levels = [
             leaf_level(self._manifest(files.values()), self._store_page),
             leaf_level(files.instances(), self._store_page),

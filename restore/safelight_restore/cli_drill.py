@@ -33,7 +33,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 _DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
 
 
-class _Size(click.ParamType[int]):
+class Size(click.ParamType[int]):
     """A size such as 500M or 20GiB; units are powers of 1024."""
 
     name = "SIZE"
@@ -41,6 +41,7 @@ class _Size(click.ParamType[int]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
+        """The size in bytes."""
         found = _SIZE.fullmatch(str(value))
         if found is None or int(found[1]) == 0:
             self.fail(f"{value!r} is not a size such as 500M or 20GiB", param, ctx)
@@ -72,7 +73,32 @@ def _scratch(parent: Path | None, *, keep: bool) -> Iterator[Path]:
         yield Path(directory)
 
 
-@click.command()
+HELP = """Rehearse a restore: time it, prove it, report it.
+
+\b
+1. Asks the store about every object that the snapshots need: there, whole, locked?
+2. Restores a sample to scratch: the newest studies whole, and files in rotation, so that
+   successive drills restore every file in turn.
+3. Proves the sample on disk by SHA-256 and by DICOM parse, and compares it with the live
+   source where --source says where that is.
+4. Reports RTO (measured for the sample, extrapolated to everything), RPO, lock coverage and
+   whatever is wrong; damaged studies are named. A drill that fails writes its report too.
+
+\b
+Weekly, on the restore host:
+  safelight-restore --vault URL --identity FILE drill --report-html drill.html \\
+    --report-json drill.json --textfile /var/lib/prometheus/node-exporter/drill.prom
+Yearly, everything:
+  ... drill --sample-percent 100 --scratch /big/disk
+As long as the archive stands:
+  ... drill --source pacs=/mnt/pacs
+
+Exit codes: 0 passed; 3 something is damaged or missing; 5 locks fall short; 7 the sample could
+not be restored in full for other reasons; 2, 4 and 6 as everywhere.
+"""
+
+
+@click.command(help=HELP)
 @click.option(
     "--all-snapshots",
     is_flag=True,
@@ -93,7 +119,7 @@ def _scratch(parent: Path | None, *, keep: bool) -> Iterator[Path]:
     help="Restore at least this share of all files (100: everything).",
 )
 @click.option(
-    "--sample-bytes", type=_Size(), help="Restore no more than about this much, such as 20GiB."
+    "--sample-bytes", type=Size(), help="Restore no more than about this much, such as 20GiB."
 )
 @click.option(
     "--rotation",
@@ -138,55 +164,26 @@ def drill(  # noqa: PLR0917 - one parameter an option
     at: datetime | None,
     as_json: bool,
 ) -> None:
-    """Rehearse a restore: time it, prove it, report it.
-
-    \b
-    1. Asks the store about every object that the snapshots need: there, whole, locked?
-    2. Restores a sample to scratch: the newest studies whole, and files in rotation, so that
-       successive drills restore every file in turn.
-    3. Proves the sample on disk by SHA-256 and by DICOM parse, and compares it with the live
-       source where --source says where that is.
-    4. Reports RTO (measured for the sample, extrapolated to everything), RPO, lock coverage and
-       whatever is wrong; damaged studies are named. A drill that fails writes its report too.
-
-    \b
-    Weekly, on the restore host:
-      safelight-restore --vault URL --identity FILE drill --report-html drill.html \\
-        --report-json drill.json --textfile /var/lib/prometheus/node-exporter/drill.prom
-    Yearly, everything:
-      ... drill --sample-percent 100 --scratch /big/disk
-    As long as the archive stands:
-      ... drill --source pacs=/mnt/pacs
-
-    Exit codes: 0 passed; 3 something is damaged or missing; 5 locks fall short; 7 the sample could
-    not be restored in full for other reasons; 2, 4 and 6 as everywhere.
-    """
+    """The command: see ``HELP``."""
     for path in (report_json, report_html, textfile):
         if path is not None:
             require_writable_place(path)
     live = _sources(sources)
     terminal = Terminal(as_json=as_json)
     with _scratch(scratch, keep=keep) as directory:
-        rehearsal = Drill(
-            DrillOrder(
-                snapshot=snapshot,
-                at=None if at is None else at.replace(tzinfo=UTC),
-                all_snapshots=all_snapshots,
-                sample_files=sample_files,
-                sample_percent=sample_percent,
-                sample_bytes=sample_bytes,
-                rotation=rotation,
-                sources=live,
-                scratch=directory,
-                threads=threads,
-            ),
-            vault=options.vault or "",
-            version=version("safelight"),
-            now=lambda: datetime.now(UTC),
-            monotonic=time.monotonic,
-            progress=lambda step: terminal.progress(f"drill: {step}"),
+        order = DrillOrder(
+            snapshot=snapshot,
+            at=None if at is None else at.replace(tzinfo=UTC),
+            all_snapshots=all_snapshots,
+            sample_files=sample_files,
+            sample_percent=sample_percent,
+            sample_bytes=sample_bytes,
+            rotation=rotation,
+            sources=live,
+            scratch=directory,
+            threads=threads,
         )
-        result = rehearsal.run(options.access)
+        result = _rehearse(options, order, terminal)
     described = drill_object(result, show_studies=show_studies)
     # First of all: whoever reads our output may go away.
     reports = [
@@ -200,6 +197,19 @@ def drill(  # noqa: PLR0917 - one parameter an option
     if keep:
         terminal.note(f"the sample is kept in {directory}")
     exit_with(result.exit_code or failed)
+
+
+def _rehearse(options: Options, order: DrillOrder, terminal: Terminal) -> DrillResult:
+    """Carry the drill out, with a progress bar for each of its steps."""
+    rehearsal = Drill(
+        order,
+        vault=options.vault or "",
+        version=version("safelight"),
+        now=lambda: datetime.now(UTC),
+        monotonic=time.monotonic,
+        progress=lambda step: terminal.progress(f"drill: {step}"),
+    )
+    return rehearsal.run(options.access)
 
 
 def _write(terminal: Terminal, reports: Iterable[tuple[Path, Callable[[Path], None]]]) -> int:

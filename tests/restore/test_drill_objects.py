@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +23,7 @@ from drills import (
 )
 from faulty_store import FaultyStore, Operation
 from memory_store import MemoryStore
+from s3_server import S3Server
 from safelight_restore.access import Access
 from safelight_restore.drill.coverage import LockState, Presence
 from safelight_restore.drill.order import DrillOrder
@@ -32,6 +33,7 @@ from safelight_vault.errors import (
 )
 from safelight_vault.format.names import Kind
 from safelight_vault.store import Head, LockMode, Store
+from store_cases import s3_case
 from vaults import Clock, RandomBytes, VaultFixture, cut, flip
 
 
@@ -208,6 +210,20 @@ def test_an_object_without_its_lock_is_exit_5(vault: VaultFixture, everything: D
     (unlocked,) = result.objects.unlocked
     assert (unlocked.name, unlocked.retain_until) == (name, None)
     assert result.snapshots[0].lock is LockState.SHORT
+    assert result.proved.files == ALL_FILES
+
+
+def test_locks_of_a_real_server_are_read_from_it(
+    seaweed: S3Server, tmp_path: Path, everything: DrillOrder
+) -> None:
+    store = s3_case(seaweed, tls=True).store
+    vault = VaultFixture.create(tmp_path, store=store, clock=Clock(datetime.now(UTC)))
+    vault.back_up("pacs", make_archive(tmp_path / "archive"))
+    result = rehearse(vault, everything)
+    assert result.exit_code == 0, result.findings
+    assert result.objects is not None
+    assert result.objects.lock_modes[LockMode.COMPLIANCE] == result.objects.checked
+    assert result.snapshots[0].lock is LockState.COVERED
     assert result.proved.files == ALL_FILES
 
 

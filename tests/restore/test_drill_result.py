@@ -92,14 +92,13 @@ def test_the_recovery_point_is_that_of_the_source_that_would_lose_most() -> None
 @given(
     st.integers(1, 10**6),
     st.integers(0, 10**12),
-    st.integers(0, 10**6),
-    st.integers(0, 10**12),
-    st.floats(0, 10**6),
-    st.floats(0, 10**6),
+    st.tuples(st.integers(0, 10**6), st.integers(0, 10**12)),
+    st.tuples(st.floats(0, 10**6), st.floats(0, 10**6)),
 )
 def test_everything_takes_at_least_as_long_as_the_sample(
-    files: int, size: int, more_files: int, more_bytes: int, tables: float, restore: float
+    files: int, size: int, more: tuple[int, int], seconds: tuple[float, float]
 ) -> None:
+    (more_files, more_bytes), (tables, restore) = more, seconds
     found = recovery_time(
         tables_seconds=tables,
         restore_seconds=restore,

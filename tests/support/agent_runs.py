@@ -13,6 +13,7 @@ import shutil
 import stat
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -26,7 +27,7 @@ from safelight_agent.config import CommandSettings, TreeSettings
 from safelight_agent.membership import AGENT_KEY_FILE
 from safelight_agent.results import ResultStore, RunResult
 from safelight_restore.access import Access
-from safelight_vault.errors import VaultError
+from safelight_vault.errors import ConfigurationError, VaultError
 from safelight_vault.store import LockMode, Store
 from vaults import Clock, SilentLog, VaultFixture, default_agent_settings
 
@@ -160,6 +161,8 @@ class Site:
     expected: dict[str, dict[bytes, Seen]] = field(default_factory=dict)
     """What the archive looked like, by the id of the snapshot that was made of it."""
     results: list[RunResult] = field(default_factory=list)
+    is_recorded: bool = True
+    """Whether the agent could keep the record of its last run."""
 
     @property
     def store(self) -> Store:
@@ -228,7 +231,10 @@ class Site:
             except VaultError as error:
                 self.vault.log.error("run_failed", exit_code=error.exit_code, error=error.message)
                 result = agent.failed(SOURCE, started, began, error)
-            ResultStore(agent.results_directory).record(result)
+            self.is_recorded = False
+            with suppress(ConfigurationError):
+                ResultStore(agent.results_directory).record(result)
+                self.is_recorded = True
             self.results.append(result)
             return result
         finally:

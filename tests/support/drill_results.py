@@ -120,7 +120,7 @@ def failed_drill(started: datetime = STARTED) -> DrillResult:
     """A drill that found a missing object, a short lock, and a file that did not come back."""
     result = passed_drill(started)
     result.snapshots.append(snapshot_line("ct", age=3 * DAY))
-    result.snapshots.append(snapshot_line("old", age=400 * DAY, restored=False))
+    result.snapshots.append(snapshot_line("", age=400 * DAY, restored=False))
     result.sources.append("ct")
     objects = result.objects
     if objects is not None:

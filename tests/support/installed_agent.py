@@ -68,6 +68,7 @@ def write_config(
     url: str = "",
     agent: str = "",
     vault: str = "",
+    metrics: str = "",
     tables: str = "",
 ) -> Path:
     """A configuration file of the site; ``agent`` and ``vault`` are more lines of these tables."""
@@ -77,7 +78,7 @@ def write_config(
         f"accept_emulated_locks = true\n{vault}\n"
         f'[agent]\nname = "{site.agent}"\nstate_directory = "{site.state_directory}"\n'
         f"workers = 1\nupload_workers = 1\n{agent}\n"
-        f"[metrics]\nport = 0\n{tables}\n"
+        f"[metrics]\nport = 0\n{metrics}\n{tables}\n"
         f"{sources or tree_table(site.archive)}"
     )
     return path

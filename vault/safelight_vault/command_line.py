@@ -5,11 +5,14 @@ raised on purpose becomes its text, its next step and its exit code; a bug becom
 the place in our code and never the values that were being worked on (they may be patient data).
 """
 
+import contextlib
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO, cast
 
 import click
 
@@ -23,8 +26,34 @@ Exit codes: 0 done; 1 a bug; 2 configuration; 3 corrupt or tampered; 4 wrong ide
 EXIT_INTERRUPTED = 130
 
 
+class LossyStream:
+    """A stream whose writes may fail unnoticed: a log that is lost must not stop the work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
 def run_program(program: click.Command, name: str) -> int:
     """Run a click program and give its exit code; never lets a traceback with values out."""
+    with contextlib.redirect_stderr(cast("TextIO", LossyStream(sys.stderr))):
+        return _run(program, name)
+
+
+def _run(program: click.Command, name: str) -> int:
     terminal = Terminal(as_json=False)
     code = EXIT_INTERRUPTED
     try:
@@ -64,5 +93,9 @@ def json_option(command: Callable[..., object]) -> Callable[..., object]:
 def exit_with(code: int) -> None:
     """End the process with this code once everything is flushed."""
     sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        sys.stderr.flush()
+    except OSError:
+        # Python would flush it once more on its way out, and exit with a code of its own.
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - closed by the exit
     sys.exit(code)

@@ -17,6 +17,8 @@ from safelight_vault.terminal import size_text
 WIDTH: Final = 880
 SNAPSHOTS_DRAWN_MAX: Final = 40
 
+_UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
 _LABELS: Final = 190
 _ROW: Final = 26
 _TICKS: Final = 6
@@ -39,16 +41,16 @@ def duration_text(seconds: float) -> str:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
-    units = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
     left = round(seconds)
-    shown: list[str] = []
-    for size, unit in units:
-        if left >= size or (shown and unit == "s"):
-            shown.append(f"{left // size} {unit}")
-            left %= size
-        if len(shown) == 2:
-            break
-    return " ".join(part for part in shown if not part.startswith("0 "))
+    for number, (size, unit) in enumerate(_UNITS):
+        if left >= size:
+            shown = f"{left // size} {unit}"
+            if number + 1 < len(_UNITS):
+                finer_size, finer = _UNITS[number + 1]
+                rest = left % size // finer_size
+                shown += f" {rest} {finer}" if rest else ""
+            return shown
+    return f"{left} s"
 
 
 def lock_timeline(lines: Sequence[SnapshotLine], now: datetime) -> str:
