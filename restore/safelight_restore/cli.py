@@ -38,7 +38,7 @@ from safelight_vault.store.opening import StoreOptions
     "--allow-plaintext-loopback", is_flag=True, help="Accept http:// to this machine (tests)."
 )
 @click.option(
-    "--governance", is_flag=True, help="The vault's locks are in GOVERNANCE mode (enrol)."
+    "--governance", is_flag=True, help="The vault's locks are in GOVERNANCE mode (enrol, drill)."
 )
 @click.option("--verbose", is_flag=True, help="Log details.")
 @click.version_option(version("safelight"))

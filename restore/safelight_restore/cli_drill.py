@@ -2,10 +2,8 @@
 
 import json
 import re
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +18,7 @@ from safelight_restore.drill.page import drill_page
 from safelight_restore.drill.rehearsal import Drill
 from safelight_restore.drill.report import drill_object
 from safelight_restore.drill.result import DrillResult
+from safelight_restore.drill.scratch import scratch_directory
 from safelight_restore.drill.summary import show_drill
 from safelight_vault.command_line import exit_with, json_option
 from safelight_vault.errors import ConfigurationError, VaultError
@@ -60,17 +59,6 @@ def _sources(given: tuple[str, ...]) -> dict[str, Path]:
             raise ConfigurationError(f"--source {name}: {path} is not a directory")
         sources[name] = Path(path)
     return sources
-
-
-@contextmanager
-def _scratch(parent: Path | None, *, keep: bool) -> Iterator[Path]:
-    """A new directory for the sample, for its owner only; removed unless it is to be kept."""
-    prefix = "safelight-drill-"
-    if keep:
-        yield Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        return
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as directory:
-        yield Path(directory)
 
 
 HELP = """Rehearse a restore: time it, prove it, report it.
@@ -170,46 +158,40 @@ def drill(  # noqa: PLR0917 - one parameter an option
             require_writable_place(path)
     live = _sources(sources)
     terminal = Terminal(as_json=as_json)
-    with _scratch(scratch, keep=keep) as directory:
-        order = DrillOrder(
-            snapshot=snapshot,
-            at=None if at is None else at.replace(tzinfo=UTC),
-            all_snapshots=all_snapshots,
-            sample_files=sample_files,
-            sample_percent=sample_percent,
-            sample_bytes=sample_bytes,
-            rotation=rotation,
-            sources=live,
-            scratch=directory,
-            threads=threads,
+    with scratch_directory(scratch, keep=keep) as directory:
+        rehearsal = Drill(
+            DrillOrder(
+                snapshot=snapshot,
+                at=None if at is None else at.replace(tzinfo=UTC),
+                all_snapshots=all_snapshots,
+                sample_files=sample_files,
+                sample_percent=sample_percent,
+                sample_bytes=sample_bytes,
+                rotation=rotation,
+                sources=live,
+                scratch=directory,
+                threads=threads,
+            ),
+            vault=options.vault or "",
+            version=version("safelight"),
+            now=lambda: datetime.now(UTC),
+            monotonic=time.monotonic,
+            progress=lambda step: terminal.progress(f"drill: {step}"),
         )
-        result = _rehearse(options, order, terminal)
-    described = drill_object(result, show_studies=show_studies)
-    # First of all: whoever reads our output may go away.
-    reports = [
-        (textfile, lambda path: write_metrics(path, result)),
-        (report_json, lambda path: _write_json(path, described)),
-        (report_html, lambda path: _write_page(path, result)),
-    ]
-    failed = _write(terminal, [(path, write) for path, write in reports if path is not None])
-    terminal.result(described)
-    show_drill(terminal, result, show_studies=show_studies)
-    if keep:
-        terminal.note(f"the sample is kept in {directory}")
+        result = rehearsal.run(options.access)
+        described = drill_object(result, show_studies=show_studies)
+        # Reports first of all: whoever reads our output may go away.
+        reports = [
+            (textfile, lambda path: write_metrics(path, result)),
+            (report_json, lambda path: _write_json(path, described)),
+            (report_html, lambda path: _write_page(path, result)),
+        ]
+        failed = _write(terminal, [(path, write) for path, write in reports if path is not None])
+        terminal.result(described)
+        show_drill(terminal, result, show_studies=show_studies)
+        if keep:
+            terminal.note(f"the sample is kept in {directory}")
     exit_with(result.exit_code or failed)
-
-
-def _rehearse(options: Options, order: DrillOrder, terminal: Terminal) -> DrillResult:
-    """Carry the drill out, with a progress bar for each of its steps."""
-    rehearsal = Drill(
-        order,
-        vault=options.vault or "",
-        version=version("safelight"),
-        now=lambda: datetime.now(UTC),
-        monotonic=time.monotonic,
-        progress=lambda step: terminal.progress(f"drill: {step}"),
-    )
-    return rehearsal.run(options.access)
 
 
 def _write(terminal: Terminal, reports: Iterable[tuple[Path, Callable[[Path], None]]]) -> int:

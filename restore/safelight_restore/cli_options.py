@@ -8,7 +8,7 @@ import os
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,16 +30,13 @@ class Options:
     trust: Path | None
     store: StoreOptions
 
-    def open_store(self, *, create: bool = False) -> Store:
+    def open_store(self) -> Store:
         """The vault's store; the clock, randomness and waiting of this machine enter here."""
         if self.vault is None:
             raise ConfigurationError("this command needs --vault URL")
-        options = self.store
-        if create:
-            options = replace(options, create=True)
         return open_store(
             self.vault,
-            options=options,
+            options=self.store,
             now=lambda: datetime.now(UTC),
             new_version_id=lambda: os.urandom(16).hex(),
             sleep=time.sleep,

@@ -17,7 +17,6 @@ from agent_runs import Site, fill_archive, new_site
 from installed_agent import (
     agent_command,
     directory_site,
-    directory_store,
     run_command,
     write_config,
 )
@@ -32,8 +31,9 @@ from safelight_vault.store.directory_layout import INCOMING
 from small_disk import SmallDisk, small_disk
 
 STATE_DISK_BYTES = 4 << 20
-LEFT_BYTES = (0, 4096, 16_384, 40_960, 81_920, 131_072, 196_608, 262_144, 393_216, 524_288)
-"""What is left in turn: from nothing at all to nearly enough."""
+STATE_LEFT_BYTES = (0, 4096, 16_384, 40_960, 81_920)
+VAULT_LEFT_BYTES = (0, 16_384, 65_536, 98_304, 131_072)
+"""What is left: nothing at all, room for a part of the run, nearly enough."""
 FAILURES = {ConfigurationError.exit_code, IncompleteError.exit_code}
 
 
@@ -53,20 +53,17 @@ def state_disk(site: Site) -> Iterator[SmallDisk]:
         yield disk
 
 
-def test_fault_25_a_full_disk_of_the_state(site: Site, state_disk: SmallDisk) -> None:
-    failed = 0
-    for number, left in enumerate(LEFT_BYTES):
-        fill_archive(site.archive, slices=3, seed=number + 2)
-        before = Invariants(site)
-        state_disk.leave(left)
-        result = site.run()
-        state_disk.empty()
-        if result.error:
-            assert result.exit_code in FAILURES, result.error
-            failed += 1
-        before.hold(result)
-        before.next_run()
-    assert failed >= 4
+@pytest.mark.parametrize("left_bytes", STATE_LEFT_BYTES)
+def test_fault_25_a_full_disk_of_the_state(
+    site: Site, state_disk: SmallDisk, left_bytes: int
+) -> None:
+    before = Invariants(site)
+    state_disk.leave(left_bytes)
+    result = site.run()
+    state_disk.empty()
+    assert result.exit_code in FAILURES, result.error
+    before.hold(result)
+    before.next_run()
 
 
 def test_fault_25_a_read_only_disk_of_the_state(site: Site, state_disk: SmallDisk) -> None:
@@ -80,25 +77,21 @@ def test_fault_25_a_read_only_disk_of_the_state(site: Site, state_disk: SmallDis
     before.next_run()
 
 
-def test_fault_25_a_full_disk_of_the_vault(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left_bytes", VAULT_LEFT_BYTES)
+def test_fault_25_a_full_disk_of_the_vault(tmp_path: Path, left_bytes: int) -> None:
     place = tmp_path / "vault"
     place.mkdir()
     with small_disk(place, size_bytes=4 << 20) as disk:
         site = directory_site(tmp_path)
         assert site.run().complete
-        failed = 0
-        for number, left in enumerate((0, 16_384, 65_536, 98_304, 131_072, 196_608)):
-            fill_archive(site.archive, slices=3, seed=number + 1)
-            before = Invariants(site)
-            disk.leave(left)
-            result = site.run()
-            disk.empty()
-            if result.error:
-                assert result.exit_code == StoreUnreachableError.exit_code, result.error
-                failed += 1
-            before.hold(result)
-            before.next_run()
-        assert failed >= 3
+        fill_archive(site.archive, slices=3, seed=1)
+        before = Invariants(site)
+        disk.leave(left_bytes)
+        result = site.run()
+        disk.empty()
+        assert result.exit_code == StoreUnreachableError.exit_code, result.error
+        before.hold(result)
+        before.next_run()
         assert not [path for path in place.rglob("*") if path.parent.name == INCOMING]
 
 
@@ -122,7 +115,7 @@ def limit_of_files(size_bytes: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, size_bytes))
 
 
-@pytest.mark.parametrize("size_bytes", [0, 2048, 20_000, 50_000])
+@pytest.mark.parametrize("size_bytes", [0, 20_000])
 def test_fault_25_a_quota_on_every_file(tmp_path: Path, size_bytes: int) -> None:
     site = directory_site(tmp_path)
     assert site.run().complete
@@ -197,12 +190,11 @@ def test_fault_26_what_could_not_be_synced_is_abandoned(
     assert site.run().complete
     fill_archive(site.archive, slices=3, seed=1)
     before = Invariants(site)
-    calls = 0
+    synced: list[str] = []
 
     def failing_sync(descriptor: int) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if len(synced) == 1:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         real_sync(descriptor)
 
@@ -210,8 +202,7 @@ def test_fault_26_what_could_not_be_synced_is_abandoned(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing_sync)
         result = site.run()
-    assert calls == 1, "the same file is never synced a second time"
+    assert synced.count(synced[0]) == 1, "a file is never synced again that could not be synced"
     assert result.exit_code == StoreUnreachableError.exit_code
     before.hold(result)
     before.next_run()
-    assert directory_store(tmp_path / "vault").url == site.store.url

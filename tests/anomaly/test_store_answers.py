@@ -1,6 +1,6 @@
 """The store's answers are lost, late, repeated, or wrong.
 
-Nothing wrong is believed, nothing is written twice where the store can tell, and what rots is found.
+Nothing wrong is believed, nothing is stored twice where the store can tell, and rot is found.
 """
 
 from pathlib import Path

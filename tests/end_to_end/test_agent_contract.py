@@ -124,8 +124,8 @@ def test_the_example_passes_check_config_once_its_paths_are_there(tmp_path: Path
     ]
 
 
-def test_an_agent_that_nobody_enrolled_is_4(vault: InstalledVault, archive: Path) -> None:
-    stranger = vault.agent({"pacs": archive}, name="stranger", enrolled=False)
+def test_an_agent_that_nobody_enrolled_is_4(agent: InstalledAgent, archive: Path) -> None:
+    stranger = agent.vault.agent({"pacs": archive}, name="stranger", enrolled=False)
     outcome = stranger.command("backup", "--json").require(4)
     assert outcome.result["snapshots"][0]["exit_code"] == 4
     assert "next:" in outcome.stderr
@@ -193,18 +193,18 @@ def test_a_second_run_of_a_source_is_5_and_the_first_one_is_named(
     agent.command("backup", "--source", "pacs", "--json").require()
 
 
-def test_a_store_that_does_not_answer_is_6(tmp_path: Path, vault: InstalledVault) -> None:
+def test_a_store_that_does_not_answer_is_6(tmp_path: Path, agent: InstalledAgent) -> None:
     (port,) = free_ports(1)
-    outcome = dead_store(tmp_path, vault, f"http://127.0.0.1:{port}", "backup")
+    outcome = dead_store(tmp_path, agent, f"http://127.0.0.1:{port}", "backup")
     assert outcome.code == 6
     assert outcome.result["snapshots"][0]["exit_code"] == 6
     assert not outcome.is_bug
     assert "very-secret" not in outcome.stdout + outcome.stderr
 
 
-def dead_store(tmp_path: Path, vault: InstalledVault, endpoint: str, command: str) -> Outcome:
-    agent = InstalledAgent(vault=vault, name="agent", directory=tmp_path)
-    shutil.copytree(vault.directory / "agent" / "state", agent.state_directory)
+def dead_store(tmp_path: Path, enrolled: InstalledAgent, endpoint: str, command: str) -> Outcome:
+    agent = InstalledAgent(vault=enrolled.vault, name="agent", directory=tmp_path)
+    shutil.copytree(enrolled.state_directory, agent.state_directory)
     archive = tmp_path / "archive"
     archive.mkdir()
     s3 = (

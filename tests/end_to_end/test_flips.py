@@ -44,7 +44,7 @@ KINDS = (
 )
 FLIPS = 60
 RESTORED_FLIPS = 20
-FULL_RESTORED_EVERY = 8
+FULL_RESTORED_EVERY = 16
 """With the full sizes every byte is flipped and verified, and every so many of them restored."""
 UNVERIFIED = {"index"}
 """Only agents read these; no reference table names one, so that nothing tells that it is gone."""
@@ -169,7 +169,7 @@ def test_a_flipped_byte_is_found_and_never_delivered(patient: Patient, kind: str
 
 
 @pytest.mark.full
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_flipped_byte_is_found_and_never_delivered(patient: Patient, kind: str) -> None:
     stored = patient.objects[kind]

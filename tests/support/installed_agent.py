@@ -11,6 +11,7 @@ import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import killing_agent
@@ -22,11 +23,11 @@ TIMEOUT_SECONDS = 120.0
 DRIVER = Path(killing_agent.__file__)
 
 
-def directory_store(root: Path) -> DirectoryStore:
-    """A new or existing store in a directory, on the machine's clock."""
-    return DirectoryStore(
-        root, now=SystemClock().now, new_version_id=lambda: uuid.uuid4().hex, create=True
-    )
+def directory_store(
+    root: Path, *, now: Callable[[], datetime] = SystemClock().now
+) -> DirectoryStore:
+    """A new or existing store in a directory, on the system's clock or another."""
+    return DirectoryStore(root, now=now, new_version_id=lambda: uuid.uuid4().hex, create=True)
 
 
 def directory_site(directory: Path, *, fill: bool = True) -> Site:
