@@ -225,6 +225,10 @@ def _show_runs(terminal: Terminal, runs: list[RunResult]) -> None:
     if terminal.as_json:
         return  # the object on stdout lists them, and stderr may be a log
     for run in runs:
+        if run.failed and not os.isatty(2):
+            # What is no terminal is a journal, and no path may get into a log.
+            terminal.note(f"{run.source}: {run.files_failed} files not backed up; see --json")
+            continue
         for item in run.failed[:20]:
             terminal.note(f"not backed up: {item.to_json()['path']!r}: {item.reason}")
 

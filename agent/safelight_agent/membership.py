@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from safelight_agent.upload import WriterKeys
-from safelight_vault.errors import ConfigurationError, WrongIdentityError
+from safelight_vault.errors import ConfigurationError, ObjectMissingError, WrongIdentityError
 from safelight_vault.format.chunk import DedupKeys
 from safelight_vault.format.configuration import SPLITTER_VERSION, VaultConfiguration
 from safelight_vault.format.crypto import SEED_SIZE, Identity, SigningKey
@@ -101,7 +101,12 @@ def join(
     store: Store, trust: Trust, keys: AgentKeys, *, on_tamper: OnTamper | None = None
 ) -> Membership:
     """Find this agent's certificate and open the dedup key with it."""
-    configuration, configuration_at = load_configuration(store, trust, on_tamper=on_tamper)
+    try:
+        configuration, configuration_at = load_configuration(store, trust, on_tamper=on_tamper)
+    except ObjectMissingError as error:
+        raise ConfigurationError(
+            "the vault was not created yet, or this is not its URL", remedy=error.next_step
+        ) from error
     if configuration.splitter_version != SPLITTER_VERSION:
         raise ConfigurationError(
             f"the vault fixes splitter version {configuration.splitter_version}, this program has "

@@ -151,4 +151,4 @@ def test_fault_27_flipped_bits_in_the_state(site: Site, tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_fault_27_many_flipped_bits_in_the_state(site: Site, tmp_path: Path) -> None:
-    survive_flips(site, tmp_path / "flips", 1000)
+    survive_flips(site, tmp_path / "flips", 300)

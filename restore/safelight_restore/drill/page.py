@@ -10,6 +10,7 @@ from datetime import datetime
 from html import escape
 
 from safelight_restore.drill.coverage import Presence
+from safelight_restore.drill.draw import Drawn
 from safelight_restore.drill.index import FileLine, StudyLine
 from safelight_restore.drill.page_text import HOW_TO_READ, STYLE, VERDICTS
 from safelight_restore.drill.plots import (
@@ -250,16 +251,11 @@ def _sample(result: DrillResult) -> str:
     drawn = result.drawn
     if drawn is None:
         return ""
-    turn = drawn.rotation
-    taken = f"{turn.taken} of {turn.parts} parts" if turn.taken < turn.parts else "all parts"
     text = (
         f"<p>{result.sample.files} of {drawn.files_total} files were restored "
         f"({size_text(result.sample.size_bytes)} of {size_text(drawn.bytes_total)}), from "
         f"{result.sample.studies} studies, {result.whole_studies} of them whole. "
-        f"{drawn.newest_files} files are those of the newest studies; the others are those whose "
-        f"turn it was: a keyed hash of its path deals every file into one of {turn.parts} parts, "
-        f"and rotation {turn.number} is the turn of {taken}. "
-        f"{turn.drills_for_all} drills with successive rotations restore every file.</p>"
+        f"{_choice(drawn)}</p>"
     )
     left = result.sample.files - result.proved.files - result.files_failed
     bar = stacked_bar(
@@ -284,6 +280,18 @@ def _sample(result: DrillResult) -> str:
         "longer do).</p>"
     )
     return _section("Sample and proof", text + share + proof + bar)
+
+
+def _choice(drawn: Drawn) -> str:
+    turn = drawn.rotation
+    if turn.taken == turn.parts:
+        return "That is every file there is."
+    return (
+        f"{drawn.newest_files} files are those of the newest studies; the others are those whose "
+        f"turn it was: a keyed hash of its path deals every file into one of {turn.parts} parts, "
+        f"and rotation {turn.number} is the turn of {turn.taken} of them. "
+        f"{turn.drills_for_all} drills with successive rotations restore every file."
+    )
 
 
 def _count(files: int) -> str:

@@ -82,7 +82,8 @@ def _figures(result: DrillResult) -> list[str]:
         lines.append(
             f"sample    {result.sample.files} of {drawn.files_total} files "
             f"({size_text(result.sample.size_bytes)}), {result.whole_studies} studies whole; "
-            f"rotation {drawn.rotation.number}, all files in {drawn.rotation.drills_for_all} drills"
+            f"rotation {drawn.rotation.number}, every file in {drawn.rotation.drills_for_all} "
+            f"drill{'s' if drawn.rotation.drills_for_all > 1 else ''}"
         )
         lines.append(
             f"proved    {result.proved.files} files, {result.dicom_parsed} parsed as DICOM; "
