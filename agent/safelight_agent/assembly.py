@@ -6,7 +6,7 @@ machine's clock and random source as given; no part looks anything up on its own
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -157,7 +157,14 @@ class Agent:
                     warn=self._warn,
                 ),
             )
-            return self._run(run, state, source)
+            try:
+                return self._run(run, state, source)
+            except BrokenExecutor as error:
+                raise IncompleteError(
+                    "a worker ended before its work was done",
+                    remedy="Look for what killed it (the system's log, if memory ran out), then "
+                    "run again: what was stored is kept.",
+                ) from error
 
     def _run(
         self, run: SourceRun, state: State, source: TreeSettings | CommandSettings

@@ -19,7 +19,6 @@ from safelight_agent.chain import Chain, read_chain, source_id_of, with_memory
 from safelight_agent.coverage import Coverage, microseconds
 from safelight_agent.file_table import ChainRow, FileTable, known_chain, write_chain
 from safelight_agent.membership import Membership
-from safelight_agent.pack_file import PackFile
 from safelight_agent.packing import Packer
 from safelight_agent.pipeline import Pipeline
 from safelight_agent.publish import Publisher, TreeBuilder, Trees
@@ -210,6 +209,7 @@ class SourceRun:
             uploader=self._uploader,
             executor=self._host.executor,
             new_pack=self._new_pack,
+            spool_directory=self._settings.spool_directory,
             keys=self._membership.dedup_keys,
             source_id=self.source_id,
             pack_size_bytes=self._settings.pack_size_bytes,
@@ -240,18 +240,16 @@ class SourceRun:
     def _limit(self, bytes_per_second: int) -> RateLimit:
         return RateLimit(bytes_per_second, clock=self._host.monotonic, sleep=self._host.stop.wait)
 
-    def _new_pack(self, stream: Stream) -> tuple[PackBuilder, PackFile]:
-        file = PackFile(self._settings.spool_directory)
-        builder = PackBuilder(
+    def _new_pack(self, stream: Stream, write: Callable[[bytes], None]) -> PackBuilder:
+        return PackBuilder(
             run_key=self._run_keys.current(),
             pack_id=self._host.random_bytes(PACK_ID_SIZE),
             agent_id=self._membership.agent_id,
             source_id=self.source_id,
             stream=stream,
             epoch=self._membership.configuration.epoch,
-            write=file.write,
+            write=write,
         )
-        return builder, file
 
     def _note_failure(self, path: bytes, reason: str) -> None:
         if len(self._outcome.failed) < FAILURES_LISTED_MAX:

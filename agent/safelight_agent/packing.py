@@ -9,9 +9,11 @@ happens on one thread; what is in flight is bounded by a byte budget.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from safelight_agent.coverage import Coverage
 from safelight_agent.pack_file import PackFile
@@ -61,6 +63,15 @@ class _StreamState:
     row: int = 0
 
 
+class MiscomputedError(CorruptError):
+    """What this host made of a block is not what it must be: its memory or processor errs."""
+
+    remedy = (
+        "Nothing of it was stored. Test this host's memory and processor, and do not trust what it "
+        "makes until then."
+    )
+
+
 def compress(plain: bytes, level: int, keys: DedupKeys, chunks: Sequence[ChunkRecord]) -> bytes:
     """The frame of a block, proved to decode to the chunks it is said to hold. A worker's task.
 
@@ -68,17 +79,23 @@ def compress(plain: bytes, level: int, keys: DedupKeys, chunks: Sequence[ChunkRe
     were named is found before it is locked for years under a name that promises other bytes.
     """
     frame = encode_block(plain, level=level)
-    decoded = memoryview(decode_block(frame))
+    with _miscomputing("decode to what was read"):
+        decoded = memoryview(decode_block(frame))
     at = 0
     for chunk in chunks:
         if keys.chunk_id(decoded[at : at + chunk.length]) != chunk.chunk_id:
-            raise CorruptError(
-                "a block did not decode to what was read: check this host's memory",
-                remedy="Nothing of it was stored. Test this host's memory and processor, and do "
-                "not trust what it makes until then.",
-            )
+            raise MiscomputedError("bad memory? A block did not decode to what was read")
         at += chunk.length
     return frame
+
+
+@contextmanager
+def _miscomputing(what: str) -> Iterator[None]:
+    """Here nothing has been stored yet: what is damaged was damaged by this host."""
+    try:
+        yield
+    except CorruptError as error:
+        raise MiscomputedError(f"bad memory? A block did not {what}") from error
 
 
 class Packer:
@@ -91,7 +108,8 @@ class Packer:
         coverage: Coverage,
         uploader: Uploader,
         executor: Executor,
-        new_pack: Callable[[Stream], tuple[PackBuilder, PackFile]],
+        new_pack: Callable[[Stream, Callable[[bytes], None]], PackBuilder],
+        spool_directory: Path,
         keys: DedupKeys,
         source_id: bytes,
         pack_size_bytes: int,
@@ -104,6 +122,7 @@ class Packer:
         self._uploader = uploader
         self._executor = executor
         self._new_pack = new_pack
+        self._spool_directory = spool_directory
         self._keys = keys
         self._source_id = source_id
         self._pack_size_bytes = pack_size_bytes
@@ -160,10 +179,12 @@ class Packer:
         frame = future.result()
         self._compressing_bytes -= block.size_bytes
         if of.pack is None:
-            of.pack, of.file = self._new_pack(stream)
+            of.file = PackFile(self._spool_directory)
+            of.pack = self._new_pack(stream, of.file.write)
             of.row = self._state.begin_pack(of.pack.pack_id, self._source_id, stream)
         records = block.records()
-        number, block_offset, block_length = of.pack.add_block(frame, records)
+        with _miscomputing("open to what was sealed"):
+            number, block_offset, block_length = of.pack.add_block(frame, records)
         offset = 0
         for slot, record in zip(block.slots, records, strict=True):
             slot.place = Place(

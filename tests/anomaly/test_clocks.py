@@ -1,4 +1,4 @@
-"""Clocks that are wrong, or jump: no lock is ever too short, none is absurdly long, and order holds.
+"""Clocks that are wrong, or jump: no lock is too short, none is absurdly long, and order holds.
 
 The store's clock is the one that locks are measured by; the agent must agree with it or stop.
 """

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import resource
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -20,9 +19,9 @@ from installed_agent import agent_command, directory_site, run_command, write_co
 from invariants import Invariants
 from safelight_agent import packing
 from safelight_agent.assembly import Agent, Machine
+from safelight_agent.packing import MiscomputedError
 from safelight_agent.randomness import RepeatedRandomError
-from safelight_vault.errors import CorruptError, IncompleteError
-from safelight_vault.format import pack as pack_format
+from safelight_vault.errors import IncompleteError
 from safelight_vault.format.codec import encode_block
 from safelight_vault.format.crypto import SealKey
 
@@ -58,10 +57,10 @@ def one_processor() -> None:
 )
 def test_fault_32_a_poor_host_is_enough(tmp_path: Path, limit: Callable[[], None]) -> None:
     site = directory_site(tmp_path)
-    for number in range(200):
+    for number in range(150):
         directory = site.archive / f"ward-{number % 20}"
         directory.mkdir(exist_ok=True)
-        (directory / f"study-{number}").write_bytes(Random(number).randbytes(100_000))
+        (directory / f"study-{number}").write_bytes(Random(number).randbytes(60_000))
     before = Invariants(site)
     config = write_config(site, agent="pack_size_bytes = 1048576")
     ended = run_command(agent_command(config, "backup", "--json"), limits=limit)
@@ -70,8 +69,8 @@ def test_fault_32_a_poor_host_is_enough(tmp_path: Path, limit: Callable[[], None
     before.hold()
 
 
-@pytest.mark.parametrize("count", [4, 12, 16, 20, 24])
-def test_fault_32_too_few_descriptors_end_a_run_by_name(tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize("count", [10, 11])
+def test_fault_32_too_few_descriptors_are_told_by_name(tmp_path: Path, count: int) -> None:
     site = directory_site(tmp_path)
     assert site.run().complete
     fill_archive(site.archive, slices=3, seed=1)
@@ -79,7 +78,8 @@ def test_fault_32_too_few_descriptors_end_a_run_by_name(tmp_path: Path, count: i
     command = agent_command(write_config(site), "backup", "--json")
     ended = run_command(command, limits=limits(resource.RLIMIT_NOFILE, count))
     site.note_new_snapshots()
-    assert "Error: [Errno" not in ended.stderr
+    assert ended.returncode == IncompleteError.exit_code, ended.stderr
+    assert "EMFILE" in ended.stdout
     before.hold()
     before.next_run()
 
@@ -132,7 +132,7 @@ def flip_in_the_seal(patch: pytest.MonkeyPatch) -> _Flipping:
     def sealing(self: SealKey, *arguments: Any) -> bytes:
         return flipping(self, *arguments)
 
-    patch.setattr(pack_format.SealKey, "seal", sealing)
+    patch.setattr(SealKey, "seal", sealing)
     return flipping
 
 
@@ -151,7 +151,7 @@ def test_fault_33_a_flipped_bit_is_found_before_the_upload(
         flipping = accident(patch)
         result = site.run()
     assert flipping.calls
-    assert result.exit_code == CorruptError.exit_code
+    assert result.exit_code == MiscomputedError.exit_code
     assert "memory" in result.error
     before.hold(result)
     before.next_run()
@@ -234,7 +234,7 @@ class _DyingPool:
         self.killed = 0
 
     @contextmanager
-    def __call__(self, agent: Agent) -> Iterator[Executor]:
+    def of(self) -> Iterator[Executor]:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             yield _KillAfter(pool, self)
@@ -251,7 +251,7 @@ class _KillAfter(Executor):
         self._tasks += 1
         if self._tasks == 2:
             for process in list(self._pool._processes.values()):
-                os.kill(process.pid, signal.SIGKILL)
+                process.kill()
                 self._of.killed += 1
         return future
 
@@ -262,7 +262,7 @@ def test_fault_35_a_worker_process_that_is_killed_ends_the_run_by_name(
     before = Invariants(site)
     pool = _DyingPool()
     with monkeypatch.context() as patch:
-        patch.setattr(Agent, "_executor", lambda agent: pool(agent))
+        patch.setattr(Agent, "_executor", pool.of)
         result = site.run()
     assert pool.killed == 1
     assert result.exit_code == IncompleteError.exit_code

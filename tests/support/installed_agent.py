@@ -20,11 +20,12 @@ from safelight_vault.store.directory import DirectoryStore
 from vaults import SilentLog
 
 TIMEOUT_SECONDS = 120.0
+SYSTEM_CLOCK = SystemClock()
 DRIVER = Path(killing_agent.__file__)
 
 
 def directory_store(
-    root: Path, *, now: Callable[[], datetime] = SystemClock().now
+    root: Path, *, now: Callable[[], datetime] = SYSTEM_CLOCK.now
 ) -> DirectoryStore:
     """A new or existing store in a directory, on the system's clock or another."""
     return DirectoryStore(root, now=now, new_version_id=lambda: uuid.uuid4().hex, create=True)
@@ -33,7 +34,7 @@ def directory_store(
 def directory_site(directory: Path, *, fill: bool = True) -> Site:
     """A site on a ``file://`` vault, for the installed commands."""
     store = directory_store(directory / "vault")
-    return new_site(directory, store=store, clock=SystemClock(), fill=fill)
+    return new_site(directory, store=store, clock=SYSTEM_CLOCK, fill=fill)
 
 
 def copy_site(site: Site, directory: Path) -> Site:

@@ -339,7 +339,9 @@ class BlockSource:
                     raise failure
                 sound = version.version_id
                 break
-        if self._on_tamper is not None:
+        # A version that is merely gone, with a sound one beside it, is a vault that was copied.
+        was_copied = sound is not None and isinstance(failure, ObjectMissingError)
+        if self._on_tamper is not None and not was_copied:
             self._on_tamper(f"{name}: version {bad_version}: {failure.message}")
         if sound is not None:
             return sound

@@ -5,6 +5,6 @@
 ``rehearsal`` takes the steps one by one: ``objects`` (with ``coverage``), ``draw`` (with ``sample``
 and ``index``), the engine of ``restore``, ``proof``, ``damage``; ``findings`` says what the figures
 mean. Everything that is told is made from the one ``result``: ``report`` for machines, ``page``
-(with ``page_text`` and ``plots``) for auditors, ``summary`` for the operator, ``metrics`` for
-Prometheus. ``scratch`` sees to it that no patient's file stays behind.
+(with ``markup``, ``page_text`` and ``plots``) for auditors, ``summary`` for the operator,
+``metrics`` for Prometheus. ``scratch`` sees to it that no patient's file stays behind.
 """

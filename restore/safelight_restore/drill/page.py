@@ -5,13 +5,13 @@ the figures mean. The invariants: no patient is named (studies and files have ps
 the JSON shows), what was extrapolated says so, and the page refers to nothing outside itself.
 """
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from html import escape
 
 from safelight_restore.drill.coverage import Presence
 from safelight_restore.drill.draw import Drawn
 from safelight_restore.drill.index import FileLine, StudyLine
+from safelight_restore.drill.markup import day, minute, section, table
 from safelight_restore.drill.page_text import HOW_TO_READ, STYLE, VERDICTS
 from safelight_restore.drill.plots import (
     Part,
@@ -26,12 +26,8 @@ from safelight_restore.drill.report import pseudonym, study_pseudonym
 from safelight_restore.drill.result import DrillResult, FindingKind, RecoveryTime
 from safelight_vault.terminal import size_text
 
-ROWS_SHOWN_MAX = 200
 TARGET_SECONDS = 72 * 3600
 """Within which critical systems are to be restored (45 CFR 164.308, as proposed in 2025)."""
-
-LONG = ' class="long"'
-LONG_MIN = 24
 
 _STEPS = {
     "vault": "list and prove snapshots",
@@ -68,7 +64,7 @@ def drill_page(result: DrillResult) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<style>{STYLE}</style></head>\n<body><main>\n"
-        f"{''.join(section for section in sections if section)}</main></body></html>\n"
+        f"{''.join(part for part in sections if part)}</main></body></html>\n"
     )
 
 
@@ -86,7 +82,7 @@ def _verdict(result: DrillResult) -> str:
         for name, value in (
             ("Vault", result.vault),
             ("Vault id", result.vault_id.hex()),
-            ("Begun", _minute(result.started)),
+            ("Begun", minute(result.started)),
             ("Took", duration_text(result.duration_seconds)),
             ("Exit code", str(code)),
             ("Program", f"safelight {result.version}"),
@@ -139,13 +135,13 @@ def _card(name: str, shown: str, words: str, *, good: bool | None) -> str:
 
 def _findings(result: DrillResult) -> str:
     if not result.findings:
-        return _section("Findings", "<p>Nothing was found wrong.</p>")
+        return section("Findings", "<p>Nothing was found wrong.</p>")
     order = list(FindingKind)
     items = "".join(
         f'<li class="{one.kind.value}"><b>{one.kind.value}</b> {escape(one.text)}</li>'
         for one in sorted(result.findings, key=lambda one: order.index(one.kind))
     )
-    return _section("Findings", f'<ul class="findings">{items}</ul>')
+    return section("Findings", f'<ul class="findings">{items}</ul>')
 
 
 def _damage(result: DrillResult) -> str:
@@ -157,22 +153,22 @@ def _damage(result: DrillResult) -> str:
         )
         rows = [_damaged_study(result, line) for line in result.damaged_studies]
         columns = ("study", "date", "modality", "files", "damaged", "what is wrong")
-        parts.append(intro + _table(columns, rows))
+        parts.append(intro + table(columns, rows))
     lost = [line for line in result.damaged_files if not line.study_uid]
     if lost:
         rows = [_file(result, line) for line in lost]
         parts.append("<h3>Damaged files that belong to no study</h3>")
-        parts.append(_table(("source", "file", "what is wrong"), rows))
+        parts.append(table(("source", "file", "what is wrong"), rows))
     if result.files_left_out:
         rows = [_file(result, line) for line in result.files_left_out]
         parts.append("<h3>Files that were not restored for other reasons</h3>")
-        parts.append(_table(("source", "file", "reason"), rows))
-    return _section("Damage", "".join(parts)) if parts else ""
+        parts.append(table(("source", "file", "reason"), rows))
+    return section("Damage", "".join(parts)) if parts else ""
 
 
 def _damaged_study(result: DrillResult, line: StudyLine) -> Sequence[object]:
     name = study_pseudonym(result.vault_id, line.uid)
-    return name, _date(line.date), line.modalities, line.files, line.damaged, line.reason
+    return name, day(line.date), line.modalities, line.files, line.damaged, line.reason
 
 
 def _file(result: DrillResult, line: FileLine) -> Sequence[object]:
@@ -188,7 +184,7 @@ def _snapshots(result: DrillResult) -> str:
         (
             line.snapshot_id,
             line.source,
-            _minute(line.created),
+            minute(line.created),
             line.retention_class,
             "complete" if line.complete else "incomplete",
             line.files if line.restored else "",
@@ -209,7 +205,7 @@ def _snapshots(result: DrillResult) -> str:
         "rehearsed",
         "RPO",
     )
-    return _section("Snapshots", _table(columns, rows))
+    return section("Snapshots", table(columns, rows))
 
 
 def _objects(result: DrillResult) -> str:
@@ -241,10 +237,10 @@ def _objects(result: DrillResult) -> str:
         )
         for one in found.unlocked
     ]
-    tables = _table(("object", "what is wrong"), bad) if bad else ""
+    tables = table(("object", "what is wrong"), bad) if bad else ""
     if short:
-        tables += _table(("object", "promised until", "locked until", "mode"), short)
-    return _section("Objects and locks", text + plot + legend + tables)
+        tables += table(("object", "promised until", "locked until", "mode"), short)
+    return section("Objects and locks", text + plot + legend + tables)
 
 
 def _sample(result: DrillResult) -> str:
@@ -279,7 +275,7 @@ def _sample(result: DrillResult) -> str:
         f"as DICOM where it was then ({result.dicom_parsed} parsed, {result.dicom_failed} no "
         "longer do).</p>"
     )
-    return _section("Sample and proof", text + share + proof + bar)
+    return section("Sample and proof", text + share + proof + bar)
 
 
 def _choice(drawn: Drawn) -> str:
@@ -308,8 +304,8 @@ def _way_back(result: DrillResult) -> str:
         ],
     )
     if recovery is None:
-        return _section("Time", steps)
-    return _section(
+        return section("Time", steps)
+    return section(
         "Time", _recovery_table(result, recovery) + throughput(result.throughput) + steps
     )
 
@@ -353,8 +349,8 @@ def _comparison(result: DrillResult) -> str:
         "archive's daily work; “differs” means other bytes under the same size and time of "
         "modification, and is a finding.</p>"
     )
-    table = _table(("source", *words.values()), rows)
-    return _section("Comparison with the source", text + table)
+    counts = table(("source", *words.values()), rows)
+    return section("Comparison with the source", text + counts)
 
 
 def _studies(result: DrillResult) -> str:
@@ -363,7 +359,7 @@ def _studies(result: DrillResult) -> str:
     rows = [
         (
             study_pseudonym(result.vault_id, line.uid),
-            _date(line.date),
+            day(line.date),
             line.modalities,
             line.files,
             line.sampled,
@@ -372,31 +368,4 @@ def _studies(result: DrillResult) -> str:
         for line in result.studies
     ]
     columns = ("study", "date", "modality", "files", "in the sample", "proved")
-    return _section("Studies of the sample", _table(columns, rows))
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{title}</h2>{body}</section>\n"
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows[:ROWS_SHOWN_MAX])
-    more = len(rows) - ROWS_SHOWN_MAX
-    note = f'<p class="small">{more} more are in the JSON report.</p>' if more > 0 else ""
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
-
-
-def _cells(row: Iterable[object]) -> str:
-    """Cells of a row; long ones may be broken anywhere, the others only between words."""
-    return "".join(
-        f"<td{LONG if len(str(cell)) > LONG_MIN else ''}>{escape(str(cell))}</td>" for cell in row
-    )
-
-
-def _minute(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
-
-
-def _date(text: str) -> str:
-    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and text.isdecimal() else text
+    return section("Studies of the sample", table(columns, rows))
