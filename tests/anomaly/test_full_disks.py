@@ -6,9 +6,8 @@ The run fails by name or does without; nothing half written is left where somebo
 import errno
 import json
 import os
-import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -109,41 +108,6 @@ def test_fault_25_a_read_only_disk_of_the_vault(tmp_path: Path) -> None:
         assert result.exit_code == StoreUnreachableError.exit_code
         before.hold(result)
         before.next_run()
-
-
-def limit_of_files(size_bytes: int) -> Callable[[], None]:
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, size_bytes))
-
-
-@pytest.mark.parametrize("size_bytes", [0, 20_000])
-def test_fault_25_a_quota_on_every_file(tmp_path: Path, size_bytes: int) -> None:
-    site = directory_site(tmp_path)
-    assert site.run().complete
-    fill_archive(site.archive, slices=3, seed=1)
-    before = Invariants(site)
-    command = agent_command(write_config(site), "backup", "--json")
-    ended = run_command(command, limits=limit_of_files(size_bytes))
-    assert ended.returncode in {*FAILURES, StoreUnreachableError.exit_code}, ended.stderr
-    assert "Traceback" not in ended.stderr
-    before.hold()
-    before.next_run()
-
-
-def test_fault_25_a_log_that_cannot_be_written_stops_no_backup(tmp_path: Path) -> None:
-    site = directory_site(tmp_path)
-    assert site.run().complete
-    fill_archive(site.archive, slices=3, seed=1)
-    # A state that is rebuilt is something that the run has to say.
-    site.state_file.write_bytes(b"no database" * 1000)
-    before = Invariants(site)
-    command = agent_command(write_config(site), "backup", "--json")
-    shell = ["sh", "-c", 'exec "$@" 2>/dev/full', "sh", *command]
-    ended = run_command(shell)
-    assert ended.returncode == 0
-    (run,) = json.loads(ended.stdout)["snapshots"]
-    assert run["complete"]
-    site.note_new_snapshots()
-    before.hold()
 
 
 def test_fault_25_a_full_disk_leaves_the_old_metrics_whole(tmp_path: Path) -> None:

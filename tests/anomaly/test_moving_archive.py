@@ -322,3 +322,18 @@ def test_fault_15_an_archive_that_does_not_answer_ends_the_run(
         patch.setattr(tree, "ask_root", partial(ask_root, look=hang, timeout_seconds=0.2))
         require_nothing_recorded(site, before, threading.Event())
     before.next_run()
+
+
+# 19: the archive as a whole
+
+
+@pytest.mark.xfail(strict=True, reason="no run judges yet whether its source looks attacked")
+def test_fault_19_an_archive_that_was_encrypted_makes_a_suspect_snapshot(site: Site) -> None:
+    fill_archive(site.archive, slices=20)
+    assert site.run().complete
+    before = Invariants(site)
+    for number, path in enumerate(site.archive.rglob("*.dcm")):
+        path.write_bytes(Random(number).randbytes(path.stat().st_size))
+    result = site.run()
+    before.hold(result)
+    assert result.suspect

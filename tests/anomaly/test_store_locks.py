@@ -24,6 +24,9 @@ from safelight_vault.errors import (
     StoreUnreachableError,
 )
 from safelight_vault.format.names import Kind
+from safelight_vault.format.references import Reference
+from safelight_vault.reader import Head as SnapshotHead
+from safelight_vault.reader import iterate_references, load_table
 from safelight_vault.store import Head, LockMode, Store
 
 SHORT = RetentionSettings(daily_days=1, monthly_days=1, yearly_days=1, slack_days=2)
@@ -143,3 +146,41 @@ def test_fault_54_an_extension_without_an_answer_ends_the_run(
     before.hold(result)
     after: RunResult = before.next_run()
     assert after.chunks_new < 10
+
+
+@pytest.mark.parametrize(
+    "keeps_state",
+    [
+        pytest.param(
+            True,
+            id="state-kept",
+            marks=pytest.mark.xfail(
+                strict=True, reason="the state remembers a lock's date and not its mode"
+            ),
+        ),
+        pytest.param(False, id="state-lost"),
+    ],
+)
+def test_fault_53_packs_under_weaker_locks_serve_no_snapshot_that_asks_for_stronger_ones(
+    tmp_path: Path, keeps_state: bool
+) -> None:
+    site = new_site(tmp_path, mode=LockMode.GOVERNANCE)
+    assert site.run().complete
+    site.memory._mode = LockMode.COMPLIANCE
+    if not keeps_state:
+        site.lose_state()
+    result = site.run()
+    assert result.complete
+    head = next(one for one in site.access().heads().good if one.snapshot_id == result.snapshot)
+    modes = {
+        site.store.head(str(reference.name), reference.version_id).lock_mode
+        for reference in packs_of(site, head)
+    }
+    assert modes == {LockMode.COMPLIANCE}
+
+
+def packs_of(site: Site, head: SnapshotHead) -> list[Reference]:
+    access = site.access()
+    table, _ = load_table(site.store, access.trust.vault_id, head)
+    references = iterate_references(site.store, access.trust.vault_id, table)
+    return [reference for reference in references if reference.name.kind is Kind.PACK]
