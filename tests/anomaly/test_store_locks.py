@@ -23,7 +23,7 @@ from safelight_vault.errors import (
     RefusedError,
     StoreUnreachableError,
 )
-from safelight_vault.format.names import Kind
+from safelight_vault.format.names import Kind, parse_name
 from safelight_vault.format.references import Reference
 from safelight_vault.reader import Head as SnapshotHead
 from safelight_vault.reader import iterate_references, load_table
@@ -167,6 +167,7 @@ def test_fault_53_packs_under_weaker_locks_serve_no_snapshot_that_asks_for_stron
     site = new_site(tmp_path, mode=LockMode.GOVERNANCE)
     assert site.run().complete
     site.memory._mode = LockMode.COMPLIANCE
+    strengthen(site, Kind.CONFIG, Kind.AGENT)
     if not keeps_state:
         site.lose_state()
     result = site.run()
@@ -177,6 +178,15 @@ def test_fault_53_packs_under_weaker_locks_serve_no_snapshot_that_asks_for_stron
         for reference in packs_of(site, head)
     }
     assert modes == {LockMode.COMPLIANCE}
+
+
+def strengthen(site: Site, *kinds: Kind) -> None:
+    """Lock what the administrator wrote anew, now in the store's stronger mode."""
+    for version in list(site.store.list_versions("")):
+        if parse_name(version.name).kind in kinds:
+            until = site.store.head(version.name, version.version_id).retain_until
+            assert until is not None
+            site.store.extend(version.name, version.version_id, until + timedelta(days=1))
 
 
 def packs_of(site: Site, head: SnapshotHead) -> list[Reference]:

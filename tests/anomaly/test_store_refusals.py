@@ -18,7 +18,7 @@ from faulty_store import Effect, FaultyStore, Operation, fault
 from invariants import Invariants
 from safelight_vault.errors import (
     AccessDeniedError,
-    CorruptError,
+    ConfigurationError,
     ObjectMissingError,
     RefusedError,
 )
@@ -142,7 +142,7 @@ def test_fault_57_a_bucket_that_is_gone_is_no_new_vault(site: Site) -> None:
     before = Invariants(site)
     empty = new_memory_store(site.clock)
     result = site.run(store=empty)
-    assert result.exit_code == CorruptError.exit_code
+    assert result.exit_code == ConfigurationError.exit_code
     assert not list(empty.list_versions(""))
     before.hold(result)
     before.next_run()
