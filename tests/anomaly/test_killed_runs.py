@@ -98,7 +98,7 @@ def test_fault_22_killed_on_a_real_s3_server(seaweed: S3Server, tmp_path: Path, 
 
 def test_fault_22_killed_at_any_moment(origin: Site, tmp_path: Path) -> None:
     hits = 0
-    for number, pause_seconds in enumerate(Random(22).uniform(0, 0.06) for _ in range(8)):
+    for number, pause_seconds in enumerate(Random(22).uniform(0, 0.06) for _ in range(5)):
         site = copy_site(origin, tmp_path / str(number))
         before = Invariants(site)
         with start(write_config(site)) as process:
@@ -174,7 +174,10 @@ def test_fault_23_a_signal_ends_the_run_cleanly(slow_site: Site, number: signal.
 
 def test_fault_23_a_hang_up_may_kill_but_not_harm(slow_site: Site) -> None:
     before = Invariants(slow_site)
+    # A child inherits what is ignored here, as it is under nohup.
+    was = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with start_slow_run(slow_site) as process:
+        signal.signal(signal.SIGHUP, was)
         assert process.poll() is None
         process.send_signal(signal.SIGHUP)
         process.communicate(timeout=20)

@@ -1,13 +1,13 @@
 """The PACS is at work on its archive while it is backed up, or the archive goes away.
 
-Changes that a run must notice happen at one of its own steps; what nobody can time (a writer that
-never rests) happens in a thread beside it.
+Every change happens at a step of the run itself, so that it is never too early or too late.
 """
 
 import mmap
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,7 +19,9 @@ import pytest
 
 from agent_runs import DAY, Site, Ticking, fill_archive, new_site
 from invariants import Invariants
+from safelight_agent import reading
 from safelight_agent.source import RootFacts, tree
+from safelight_agent.source.content import open_content
 from safelight_agent.source.root import ask_root
 from safelight_vault.errors import IncompleteError
 from snapshot_contents import contents_of, expect_as_stored
@@ -48,25 +50,22 @@ def fired(ticking: Ticking, step: int) -> bool:
 
 
 @contextmanager
-def without_rest(action: Callable[[], object]) -> Iterator[None]:
-    """Do something again and again, in a thread, as long as the block lasts."""
-    stop = threading.Event()
-    times = 0
+def at_every_read(path: Path, action: Callable[[], object]) -> Iterator[list[int]]:
+    """Do something whenever the file is about to be read; yields the lengths that were asked for.
 
-    def repeat() -> None:
-        nonlocal times
-        while not stop.is_set():
+    The writer beside the run, but never late.
+    """
+    lengths: list[int] = []
+
+    def read(descriptor: int, length: int, offset: int) -> bytes:
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            lengths.append(length)
             action()
-            times += 1
+        return os.pread(descriptor, length, offset)
 
-    thread = threading.Thread(target=repeat)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-    assert times > 10
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "open_content", partial(open_content, pread=read))
+        yield lengths
 
 
 # 1 to 6: single files
@@ -74,20 +73,22 @@ def without_rest(action: Callable[[], object]) -> Iterator[None]:
 
 def test_fault_1_a_file_that_never_holds_still_is_stored_and_marked(site: Site) -> None:
     busy = site.archive / os.fsdecode(BUSY)
-    busy.write_bytes(Random(1).randbytes(6 << 20))
+    busy.write_bytes(Random(1).randbytes(100_000))
     status = busy.stat()
     before = Invariants(site)
 
     def touch() -> None:
+        time.sleep(0.02)  # longer than the file system's clock stands still
         os.utime(busy, ns=(status.st_atime_ns, status.st_mtime_ns))  # moves the ctime alone
 
-    with without_rest(touch):
+    with at_every_read(busy, touch) as reads:
         result = site.run()
+    assert len(reads) == 3, "it is read again as often as is configured"
     assert contents_of(site, result).entries[BUSY].unstable
     assert [line for line in site.log_lines if "1 files kept changing" in line]
     before.hold(result)
     again = before.next_run()
-    assert again.bytes_read >= 6 << 20
+    assert again.bytes_read >= 100_000
     assert not contents_of(site, again).entries[BUSY].unstable
 
 
@@ -161,23 +162,28 @@ def test_fault_3_a_file_that_vanishes_after_it_was_listed_is_counted(site: Site)
     before.next_run()
 
 
-def test_fault_4_a_file_that_is_cut_while_it_is_read_is_never_whole(site: Site) -> None:
+@pytest.mark.parametrize("attempts", [1, 2, 3])
+def test_fault_4_a_file_that_is_cut_while_it_is_read_is_never_whole(
+    site: Site, attempts: int
+) -> None:
     busy = site.archive / os.fsdecode(BUSY)
-    data = Random(4).randbytes(6 << 20)
+    data = Random(4).randbytes(100_000)
     busy.write_bytes(data)
+    site.more = {"file_attempts": attempts}
     before = Invariants(site)
-    with busy.open("r+b") as file:
 
-        def cut_and_grow() -> None:
-            os.truncate(file.fileno(), len(data) // 2)
-            os.pwrite(file.fileno(), data[len(data) // 2 :], len(data) // 2)
+    def cut_or_grow() -> None:
+        is_whole = busy.stat().st_size == len(data)
+        busy.write_bytes(data[:50_000] if is_whole else data)
 
-        with without_rest(cut_and_grow):
-            result = site.run()
+    with at_every_read(busy, cut_or_grow) as reads:
+        result = site.run()
+    assert reads
     contents = contents_of(site, result)
-    if BUSY in contents.failures:
+    if attempts == 1:
         assert result.exit_code == IncompleteError.exit_code
-        assert BUSY in {item.path for item in result.failed}
+        assert BUSY in contents.failures
+        assert [item.path for item in result.failed] == [BUSY]
     else:
         assert contents.entries[BUSY].unstable
         expect_as_stored(site, result, BUSY)
